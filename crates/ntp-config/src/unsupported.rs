@@ -42,9 +42,7 @@ unsupported! {
         "configure several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next";
     SRV_RESOLUTION = "source" "enable-srv-resolution" Some("true"), "`enable-srv-resolution`",
         "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
-    NTP_VERSION_5 = "source" "ntp-version" Some("5"), "`ntp-version = 5`",
-        "leave `ntp-version` out to use NTPv4";
-    NTP_VERSION_AUTO = "source" "ntp-version" Some("\"auto\""), "`ntp-version = \"auto\"`",
+    NTS_VERSION_5 = "source" "ntp-version" Some("5 with NTS"), "`ntp-version` with NTS",
         "leave `ntp-version` out to use NTPv4";
     SERVER_VERSION_5 = "server" "accept-ntp-versions" Some("5"), "`accept-ntp-versions` with 5",
         "leave 5 out of the list";
@@ -130,12 +128,10 @@ fn source(source: &SourceConfig, refused: &mut Vec<Diagnostic>) {
         kind => refused_mode(kind.mode()),
     };
     refused.extend(kind.map(|kind| kind.at(&source.place)));
-    if let Some(version) = source.kind.ntp().map(|ntp| &ntp.version) {
-        match version.value {
-            VersionChoice::Number(NtpVersion::V5) => refused.push(NTP_VERSION_5.at(&version.place)),
-            VersionChoice::Number(_) => {}
-            VersionChoice::Auto => refused.push(NTP_VERSION_AUTO.at(&version.place)),
-        }
+    if let SourceKind::Nts(nts) = &source.kind
+        && nts.ntp.version.value != VersionChoice::default()
+    {
+        refused.push(NTS_VERSION_5.at(&nts.ntp.version.place));
     }
 }
 
@@ -178,7 +174,6 @@ require-nts = true
             .map(|found| (found.place.line().unwrap(), found.message.as_str()))
             .collect();
         let expected = [
-            (4, "`ntp-version = \"auto\"` is not supported by this build"),
             (6, "source mode `nts-pool` is not supported by this build"),
             (
                 11,
@@ -225,8 +220,7 @@ require-nts = true
         let files = [
             source("mode = \"nts-pool\"\naddress = \"a\""),
             source("mode = \"nts\"\naddress = \"a\"\nenable-srv-resolution = true"),
-            source("mode = \"server\"\naddress = \"a\"\nntp-version = 5"),
-            source("mode = \"server\"\naddress = \"a\"\nntp-version = \"auto\""),
+            source("mode = \"nts\"\naddress = \"a\"\nntp-version = 5"),
             "[[server]]\nlisten = \"[::]:123\"\naccept-ntp-versions = [5]\n".to_owned(),
             format!("{ke}accept-ntp-versions = [4, 5]\n"),
             "[clock]\nclock = \"/dev/ptp0\"\n".to_owned(),

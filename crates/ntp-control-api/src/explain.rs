@@ -237,6 +237,7 @@ pub fn source(status: &Status, source: &SourceStatus) -> Vec<String> {
         findings.push(unanswered(source));
     }
     packets(source, &mut findings);
+    findings.extend(fallbacks(source));
     if source.online
         && let Some(wait) = source.next_poll
         && !is_selected(source)
@@ -417,6 +418,22 @@ fn packets(source: &SourceStatus, findings: &mut Vec<String>) {
             packets.bogus
         ));
     }
+}
+
+/// Number of times that NTPv5 was given up from which on it is reported. A server that restarts, or a
+/// path that fails, causes one at a time.
+const REPORTED_FALLBACKS: u64 = 3;
+
+fn fallbacks(source: &SourceStatus) -> Option<String> {
+    let protocol = source.protocol.as_ref()?;
+    let often = protocol.fallbacks >= REPORTED_FALLBACKS;
+    often.then(|| {
+        format!(
+            "NTPv5 was given up {} times: its packets are lost on the path, or somebody tampers with the negotiation; \
+             authentication does not depend on it; set `ntp-version` to 4, or to 5 if it works",
+            protocol.fallbacks
+        )
+    })
 }
 
 /// Returns why a configured source has fewer associations than requested.

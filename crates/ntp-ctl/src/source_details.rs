@@ -2,7 +2,9 @@
 
 use ntp_control_api::explain::duplicate_of;
 use ntp_types::refclock::RefClockStatus;
-use ntp_types::status::{MeasurementStatus, PathStatus, SourceStatus, Status, TrendStatus};
+use ntp_types::status::{
+    MeasurementStatus, PathStatus, ProtocolStatus, SourceStatus, Status, TrendStatus,
+};
 
 use crate::format::{age, duration, or_unknown, signed, timestamp, validity};
 use crate::layout::Page;
@@ -27,6 +29,7 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     page.optional("  Cookies", cookies.map(|count| format!("{count} of 8")));
     let expires = source.certificate_expires;
     page.optional("  Certificate", expires.map(|end| validity(end, now)));
+    page.optional("Protocol", source.protocol.as_ref().map(protocol));
     page.line("Options", options(source));
     polling(&mut page, source);
     page.optional("Last error", source.last_error.as_ref());
@@ -59,6 +62,20 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
         None => packets(&mut page, source),
     }
     page.into_text()
+}
+
+/// The version of the requests, and what the server supports.
+fn protocol(protocol: &ProtocolStatus) -> String {
+    let mut text = format!("NTPv{} ({})", protocol.version, protocol.origin);
+    if !protocol.server_versions.is_empty() {
+        let versions = protocol.server_versions.iter().map(u8::to_string);
+        let versions: Vec<String> = versions.collect();
+        text += &format!(", server supports {}", versions.join(", "));
+    }
+    if protocol.fallbacks > 0 {
+        text += &format!(", NTPv5 given up {} times", protocol.fallbacks);
+    }
+    text
 }
 
 /// When the source is asked, and whether it replies.

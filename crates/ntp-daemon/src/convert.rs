@@ -12,7 +12,7 @@ use ntp_config::{
     SourceKind as FileKind, StepThreshold, TimestampMode as FileMode, VersionChoice,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
-use ntp_proto::client::{AssociationConfig, Protection};
+use ntp_proto::client::{self, AssociationConfig, Protection};
 use ntp_proto::discipline::{
     self, DriftAllowance, FrequencyPrior, PanicThreshold, SelectionOptions, SteeringConfig,
 };
@@ -157,11 +157,11 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
             initial_poll: poll.initial_poll,
             interleaved: ntp.interleaved,
             version: match ntp.version.value {
-                VersionChoice::Number(number) => Version::from_number(number.number()),
-                VersionChoice::Auto => None,
-            }
-            // Others are refused earlier; see `Config::unsupported`.
-            .unwrap_or_default(),
+                VersionChoice::Number(number) => client::VersionChoice::Fixed(
+                    Version::from_number(number.number()).unwrap_or_default(),
+                ),
+                VersionChoice::Auto => client::VersionChoice::Auto,
+            },
             ..AssociationConfig::default()
         },
         selection: selection(ntp.selection),

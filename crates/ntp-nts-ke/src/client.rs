@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ntp_os_clock::monotonic;
 use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, NTPV4, ResponseError};
-use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
+use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::host::{Host, ScopedIp};
 use rustls::client::Resumption;
@@ -246,6 +246,7 @@ fn keys(tls: &ClientConnection, granted: Granted) -> Result<KeyExchangeResult, F
             .map_err(|problem| Failure::Tls(problem.to_string()))
     };
     Ok(KeyExchangeResult {
+        protocol: NextProtocol::NtpV4,
         keys: export(algorithm)?,
         legacy_keys: match granted.agreement.export {
             Export::Standard => None,

@@ -13,13 +13,16 @@ use ntp_proto::engine::{
 };
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::KeyExchanged;
-use ntp_proto::wire::Packet;
+use ntp_proto::reference_ids::ServerId;
+use ntp_proto::wire::{Packet, v5};
 use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, Stamp};
 use ntp_types::host::{Host, ScopedIp};
 use ntp_types::refclock::{ClockSample, SampleRefusal};
 use serde::{Deserialize, Serialize};
 
-/// Octets of a reply that are recorded: the header.
+use crate::version_5;
+
+/// Octets of a reply that are recorded: the header, and fields of version 5.
 const HEADER: usize = 48;
 
 /// An [`Input`] as recorded.
@@ -60,6 +63,10 @@ pub enum RecordedInput {
     Addresses {
         addresses: Vec<IpAddr>,
     },
+    ServerId {
+        /// Its octets.
+        id: Option<[u8; ServerId::LEN]>,
+    },
     KeyExchange {
         query: QueryId,
         result: Result<RecordedKeyExchange, KeyExchangeError>,
@@ -92,7 +99,8 @@ pub enum RecordedInput {
 /// A received datagram as recorded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedReply {
-    /// The header, or less if the datagram was shorter.
+    /// The header, or less if the datagram was shorter. In version 5 also the fields that are no
+    /// secret.
     #[serde(with = "hex")]
     pub header: Vec<u8>,
     /// The datagram was longer than the buffer.
@@ -120,6 +128,9 @@ pub struct RecordedKeyExchange {
     pub server: Option<String>,
     /// Negotiated port, if any.
     pub port: Option<u16>,
+    /// Name of the draft of NTPv5, if that was negotiated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<String>,
 }
 
 impl RecordedKeyExchange {
@@ -132,6 +143,7 @@ impl RecordedKeyExchange {
             cookies: result.cookies.len(),
             server: result.server.as_ref().map(Host::to_string),
             port: result.port,
+            draft: result.protocol.draft().map(str::to_owned),
         }
     }
 }
@@ -142,14 +154,21 @@ impl RecordedInput {
     pub fn new(input: &Input<'_>, requested: Option<&Adjustment>, evidence: Authenticity) -> Self {
         match input {
             Input::Datagram(datagram) => {
-                let length = datagram.payload.len().min(HEADER);
+                let (header, malformed) = match v5::Packet::parse(datagram.payload) {
+                    Ok(packet) => (version_5::recorded(&packet), false),
+                    Err(_) => {
+                        let length = datagram.payload.len().min(HEADER);
+                        let malformed = Packet::parse(datagram.payload).is_err();
+                        (datagram.payload[..length].to_vec(), malformed)
+                    }
+                };
                 Self::Reply {
                     exchange: datagram.exchange,
                     timestamp: datagram.received,
                     reply: RecordedReply {
-                        header: datagram.payload[..length].to_vec(),
+                        header,
                         truncated: datagram.truncated,
-                        malformed: Packet::parse(datagram.payload).is_err(),
+                        malformed,
                         evidence,
                     },
                 }
@@ -184,6 +203,9 @@ impl RecordedInput {
             },
             Input::LocalAddresses(addresses) => Self::Addresses {
                 addresses: addresses.to_vec(),
+            },
+            Input::ServerId(id) => Self::ServerId {
+                id: id.map(ServerId::octets),
             },
             Input::ClockApplied(applied) => Self::Applied {
                 applied: *applied,
@@ -242,7 +264,7 @@ impl RecordedInput {
     }
 }
 
-/// At most a header of octets, as hexadecimal digits.
+/// At most [`version_5::LONGEST`] octets, as hexadecimal digits.
 mod hex {
     use serde::de::Error as _;
     use serde::{Deserialize as _, Deserializer, Serializer};
@@ -262,7 +284,7 @@ mod hex {
         let digits = text.chars().map(|digit| Some(digit.to_digit(16)? as u8));
         let digits: Option<Vec<u8>> = digits.collect();
         digits
-            .filter(|digits| digits.len() % 2 == 0 && digits.len() <= 2 * super::HEADER)
+            .filter(|digits| digits.len() % 2 == 0 && digits.len() <= 2 * super::version_5::LONGEST)
             .map(|digits| {
                 digits
                     .chunks(2)

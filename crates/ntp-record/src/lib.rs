@@ -45,6 +45,7 @@ mod plot;
 mod replay;
 mod surrogate;
 mod trace_writer;
+mod version_5;
 
 pub use input::{RecordedInput, RecordedKeyExchange, RecordedReply};
 pub use line::{InvalidLine, Line, Start};

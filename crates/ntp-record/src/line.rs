@@ -314,6 +314,7 @@ mod tests {
                 legacy: true,
                 cookies: 7,
                 server: Some("ntp.example".to_owned()),
+                draft: None,
                 port: Some(1),
             }),
         });

@@ -23,6 +23,7 @@ use ntp_types::host::ScopedIp;
 use ntp_types::source::{SourceAddress, SourceName};
 
 use crate::input::{RecordedInput, RecordedKeyExchange};
+use crate::version_5;
 
 /// Associations and exchanges of the record, and open queries of the replayed engine.
 #[derive(Default)]
@@ -133,6 +134,7 @@ impl Matching {
                     legacy: false,
                     cookies: Cookie::MAX_STORED,
                     server: None,
+                    draft: None,
                     port: Some(address.port()),
                 });
                 Some(RecordedInput::KeyExchange { query, result })
@@ -156,6 +158,9 @@ impl Matching {
 /// than its receive timestamp. For a request in basic mode, which the engine sends first, it is
 /// replaced by the receive timestamp: the error is the time that the server took.
 pub(crate) fn readdress(header: &[u8], request: &[u8]) -> Option<Vec<u8>> {
+    if version_5::is_version_5(header) {
+        return version_5::readdress(header, request);
+    }
     let parse = |octets: &[u8]| Header::parse(&mut Reader::new(octets)).ok();
     let (mut header, request) = (parse(header)?, parse(request)?);
     let residence = header.transmit_timestamp - header.receive_timestamp;

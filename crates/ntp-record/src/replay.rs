@@ -29,6 +29,7 @@ use ntp_proto::engine::{
 };
 use ntp_proto::keys::Key;
 use ntp_proto::leap::LeapTable;
+use ntp_proto::reference_ids::ServerId;
 use ntp_time::{Adjustment, Applied, Frequency, Monotonic, NtpDuration, Stamp, SystemTime};
 use ntp_types::source::SourceName;
 
@@ -392,6 +393,9 @@ impl<'a> Replay<'a> {
             RecordedInput::Suspended { duration } => self.handle(Input::Suspended(*duration)),
             RecordedInput::Disrupted { marker } => {
                 self.handle(Input::Disrupted { marker: *marker });
+            }
+            RecordedInput::ServerId { id } => {
+                self.handle(Input::ServerId(id.map(ServerId::from_octets)));
             }
             RecordedInput::Addresses { addresses } => self.handle(Input::LocalAddresses(addresses)),
             RecordedInput::Resolved { query, result } => {

@@ -21,14 +21,16 @@ use ntp_proto::client::{Authenticity, Protection};
 use ntp_proto::engine::SourceConfig;
 use ntp_proto::keys::{Algorithm, Key, KeyId};
 use ntp_proto::nts::{
-    AeadAlgorithm, Cookie, Direction, KeyExchangeResult, KeyExchanged, SessionKeys,
+    AeadAlgorithm, Cookie, Direction, KeyExchangeResult, KeyExchanged, NextProtocol, SessionKeys,
 };
-use ntp_proto::wire::{ExtensionField, Header, NtsAuthenticator, Packet, Reader, Writer, emit};
+use ntp_proto::wire::v5::draft;
+use ntp_proto::wire::{ExtensionField, Header, NtsAuthenticator, Packet, Reader, Writer, emit, v5};
 use serde::{Deserialize, Serialize};
 
 use ntp_types::host::Host;
 
 use crate::input::{RecordedKeyExchange, RecordedReply};
+use crate::version_5;
 
 /// Maximum number of distinguished secrets. Later ones count as the last.
 const SECRETS: usize = 1024;
@@ -108,6 +110,10 @@ pub(crate) fn exchanged(recorded: &RecordedKeyExchange) -> Option<KeyExchanged> 
     Some(KeyExchanged {
         from: recorded.from,
         result: KeyExchangeResult {
+            protocol: match &recorded.draft {
+                Some(name) => NextProtocol::NtpV5(draft::known_name(name.as_bytes())?),
+                None => NextProtocol::NtpV4,
+            },
             legacy_keys: recorded.legacy.then(|| keys.clone()),
             keys,
             cookies: vec![cookie; recorded.cookies.min(Cookie::MAX_STORED)],
@@ -129,12 +135,47 @@ pub(crate) fn reply(recorded: &RecordedReply, request: &[u8], keys: &[Arc<Key>])
         octets.truncate(Header::LEN - 1);
         return octets;
     }
+    if version_5::is_version_5(&octets) {
+        return reply_of_version_5(octets, recorded.evidence, request, keys);
+    }
     let authenticated = match recorded.evidence {
         Authenticity::NotChecked | Authenticity::Unauthenticated => None,
         Authenticity::Nak => Some(refusal(&octets, request)),
         Authenticity::Authentic { cookies } => authentic(&octets, request, cookies, keys),
     };
     authenticated.unwrap_or(octets)
+}
+
+fn reply_of_version_5(
+    octets: Vec<u8>,
+    evidence: Authenticity,
+    request: &[u8],
+    keys: &[Arc<Key>],
+) -> Vec<u8> {
+    let nts = nts_of(request);
+    let identifier = nts.as_ref().map(|(identifier, _)| identifier.as_slice());
+    let surrogate = match evidence {
+        Authenticity::NotChecked | Authenticity::Unauthenticated => None,
+        Authenticity::Nak => version_5::refusal(&octets, identifier),
+        Authenticity::Authentic { cookies } => match &nts {
+            Some((identifier, algorithm)) => version_5::covered(&octets, Some(identifier))
+                .and_then(|front| sealed_behind(front, *algorithm, cookies)),
+            None => signed(&octets, request, keys),
+        },
+    };
+    surrogate.unwrap_or(octets)
+}
+
+/// The reply with the MAC of the request's key; `None` if the request has none.
+fn signed(octets: &[u8], request: &[u8], keys: &[Arc<Key>]) -> Option<Vec<u8>> {
+    let packet = v5::Packet::parse(request).ok()?;
+    let mac = packet.mac?;
+    let key = keys
+        .iter()
+        .find(|key| key.id() == mac.key_id && key.verify(packet.authenticated(), mac.digest))?;
+    let covered = version_5::covered(octets, None)?;
+    let tag = key.sign(&covered);
+    version_5::with_mac(covered, key.id(), tag.whole())
 }
 
 /// An NTS NAK repeats the request's identifier; a crypto-NAK is a key number of 0.
@@ -160,9 +201,11 @@ fn authentic(header: &[u8], request: &[u8], cookies: usize, keys: &[Arc<Key>]) -
 
 /// Returns the unique identifier of a request with NTS, and the algorithm in its surrogate cookie.
 fn nts_of(request: &[u8]) -> Option<(Vec<u8>, AeadAlgorithm)> {
-    let packet = Packet::parse(request).ok()?;
+    let v5 = v5::Packet::parse(request).ok();
+    let v4 = Packet::parse(request).ok();
     let body = |wanted: u16| {
-        let mut fields = packet.extensions();
+        let later = v5.iter().flat_map(v5::Packet::fields);
+        let mut fields = later.chain(v4.iter().flat_map(Packet::extensions));
         fields.find(|field| field.field_type == wanted)
     };
     let identifier = body(ExtensionField::UNIQUE_IDENTIFIER)?.body.to_vec();
@@ -193,10 +236,34 @@ fn sealed(
     algorithm: AeadAlgorithm,
     cookies: usize,
 ) -> Option<Vec<u8>> {
+    let body = authenticator_body(algorithm, cookies);
+    seal(with_fields(header, identifier, body)?, algorithm, cookies)
+}
+
+/// Appends an authenticator to header and fields.
+fn sealed_behind(mut octets: Vec<u8>, algorithm: AeadAlgorithm, cookies: usize) -> Option<Vec<u8>> {
+    let blank = vec![0; authenticator_body(algorithm, cookies)];
+    let front = octets.len();
+    octets.resize(front + ExtensionField::PREFIX + blank.len(), 0);
+    let mut writer = Writer::new(octets.get_mut(front..)?);
+    v5::emit_field(ExtensionField::NTS_AUTHENTICATOR, &blank, &mut writer).ok()?;
+    seal(octets, algorithm, cookies)
+}
+
+/// Length of the body of an authenticator with this number of cookies.
+fn authenticator_body(algorithm: AeadAlgorithm, cookies: usize) -> usize {
+    NtsAuthenticator::body_length(algorithm.nonce_length(), sealed_length(cookies))
+}
+
+fn sealed_length(cookies: usize) -> usize {
+    AeadAlgorithm::OVERHEAD + cookies.min(Cookie::MAX_STORED) * COOKIE_FIELD
+}
+
+/// Fills in the authenticator at the end.
+fn seal(mut octets: Vec<u8>, algorithm: AeadAlgorithm, cookies: usize) -> Option<Vec<u8>> {
     let keys = session_keys(algorithm)?;
-    let length = AeadAlgorithm::OVERHEAD + cookies.min(Cookie::MAX_STORED) * COOKIE_FIELD;
-    let body = NtsAuthenticator::body_length(algorithm.nonce_length(), length);
-    let mut octets = with_fields(header, identifier, body)?;
+    let length = sealed_length(cookies);
+    let body = authenticator_body(algorithm, cookies);
     let (covered, place) = NtsAuthenticator::split_packet(&mut octets, body)?;
     let nonce = vec![0; algorithm.nonce_length()];
     let sealed = NtsAuthenticator::lay_out(place, &nonce, length)?;

@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ntp_proto::nts::{
-    AeadAlgorithm, Cookie, KeyExchangeResult, KeyExchanged, Keyset, MasterSecret, SessionKeys,
+    AeadAlgorithm, Cookie, KeyExchangeResult, KeyExchanged, Keyset, MasterSecret, NextProtocol,
+    SessionKeys,
 };
 
 use ntp_types::event::{KeyExchangeError, KeyExchangeFailure};
@@ -92,6 +93,7 @@ impl Nts {
         Ok(KeyExchanged {
             from: from.into(),
             result: KeyExchangeResult {
+                protocol: NextProtocol::NtpV4,
                 keys,
                 legacy_keys: None,
                 cookies,

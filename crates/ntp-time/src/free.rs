@@ -46,8 +46,12 @@ impl FreeTime {
     /// Whether [`Self::ahead_of`] is right: this reading is less than 68 years from `true_time`, of
     /// whose possible eras the one nearest to the release of this program is meant.
     pub fn is_comparable_with(self, true_time: NtpTimestamp) -> bool {
-        let meant = SystemTime::RELEASED.nearest(true_time);
-        (SystemTime::from_nanos(self.0) - meant).abs() < COMPARABLE
+        self.is_comparable_with_time(SystemTime::RELEASED.nearest(true_time))
+    }
+
+    /// Whether [`Self::ahead_of`] is right for this time, whose era is known.
+    pub fn is_comparable_with_time(self, true_time: SystemTime) -> bool {
+        (SystemTime::from_nanos(self.0) - true_time).abs() < COMPARABLE
     }
 }
 

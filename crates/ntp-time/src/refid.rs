@@ -11,6 +11,10 @@ impl ReferenceId {
     /// Reference ID of a server without a source in upstream ntpd-rs ("external NONe").
     pub const XNON: Self = Self(*b"XNON");
 
+    /// Reference ID of a server that smears leap seconds. The address belongs to no host; smearing
+    /// chronyd servers send the same.
+    pub const SMEARED: Self = Self([127, 127, 1, 255]);
+
     /// From the packet's octets.
     pub const fn new(octets: [u8; 4]) -> Self {
         Self(octets)

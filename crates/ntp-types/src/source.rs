@@ -177,6 +177,36 @@ impl fmt::Display for SourceState {
     }
 }
 
+/// How the protocol version of a source is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VersionOrigin {
+    /// By `ntp-version`.
+    #[default]
+    Configured,
+    /// Negotiated with the server, because `ntp-version` is `auto`.
+    Negotiated,
+    /// Chosen by the NTS key exchange server.
+    KeyExchange,
+}
+
+impl VersionOrigin {
+    /// Returns the name that every interface uses.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Negotiated => "negotiated",
+            Self::KeyExchange => "key-exchange",
+        }
+    }
+}
+
+impl fmt::Display for VersionOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// The operator's restrictions on selection (chrony's source options of the same names).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SelectionOptions {
@@ -226,7 +256,7 @@ impl<'de> Deserialize<'de> for SelectionOptions {
 
 plain! {
     "int": SourceId;
-    "string": SourceAddress SourceState;
+    "string": SourceAddress SourceState VersionOrigin;
     "[]string": SelectionOptions;
 }
 

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::event::KeyExchangeFailure;
 use crate::record;
 use crate::refclock::RefClockStatus;
-use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState};
+use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState, VersionOrigin};
 use crate::statistics::{KeStatistics, PacketCounters, ServerDetails, ServerStatistics};
 
 /// An address at which time is served.
@@ -202,6 +202,8 @@ record! {
         key: Option<KeyStatus>,
         /// Whether the newest reply was in interleaved mode (RFC 9769).
         interleaved: bool,
+        /// The protocol version of its requests; absent for a reference clock.
+        protocol: Option<ProtocolStatus>,
         /// Selection options: prefer, trust, require, noselect.
         options: SelectionOptions,
         /// The poll interval in use.
@@ -233,6 +235,18 @@ record! {
         /// When the first certificate of the chain expires that its key exchange server showed last; absent without NTS, and
         /// while keys of an earlier run are in use.
         certificate_expires: Option<SystemTime>,
+    }
+
+    /// The protocol version of the requests to a source.
+    ProtocolStatus {
+        /// The version.
+        version: u8,
+        /// How it is known: configured, negotiated or key-exchange.
+        origin: VersionOrigin,
+        /// Number of times that NTPv5 was given up, because two polls in a row were not answered.
+        fallbacks: u64,
+        /// The versions that the server says it supports; empty if it does not say so.
+        server_versions: Vec<u8>,
     }
 
     /// The newest measurement of a source.

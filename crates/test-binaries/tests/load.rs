@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ntp_daemon::serve::{Bound, Listener, Servers};
 use ntp_os_clock::Clock;
 use ntp_proto::keys::{Algorithm, Key, KeyRing};
-use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, Keyset, MasterSecret, SessionKeys};
+use ntp_proto::nts::{
+    AeadAlgorithm, KeyExchangeResult, Keyset, MasterSecret, NextProtocol, SessionKeys,
+};
 use ntp_proto::server::{Claim, Policy};
 use ntp_time::{Frequency, NtpDuration};
 use ntp_udp::ServerOptions;
@@ -152,6 +154,7 @@ fn session(algorithm: AeadAlgorithm, expected: u8, real: u8) -> KeyExchangeResul
     };
     let cookie = |nonce| keyset(1).seal_cookie(&keys(real), [nonce; 16]).unwrap();
     KeyExchangeResult {
+        protocol: NextProtocol::NtpV4,
         keys: keys(expected),
         legacy_keys: None,
         cookies: [1, 2].map(cookie).into(),

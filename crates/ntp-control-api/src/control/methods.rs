@@ -20,7 +20,7 @@ use ntp_types::statistics::{
 use ntp_types::status::{
     CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, EventCount,
     KeServerStatus, KeyExchangeStatus, KeyStatus, MeasurementStatus, PathStatus, ProgramStatus,
-    ServerStatus, SourceStatus, Status, SystemStatus, TrendStatus,
+    ProtocolStatus, ServerStatus, SourceStatus, Status, SystemStatus, TrendStatus,
 };
 
 use super::schema::{Input, comment, input, signature, type_definition};
@@ -449,6 +449,7 @@ pub fn interface() -> String {
     type_definition::<RefClockStatus>(&mut text);
     type_definition::<RefusalCount>(&mut text);
     type_definition::<KeyStatus>(&mut text);
+    type_definition::<ProtocolStatus>(&mut text);
     type_definition::<TrendStatus>(&mut text);
     type_definition::<PathStatus>(&mut text);
     type_definition::<PacketCounters>(&mut text);

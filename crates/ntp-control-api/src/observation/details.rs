@@ -201,6 +201,14 @@ details! {
         /// Whether the last reply was in interleaved mode (RFC 9769).
         interleaved: bool = |source| Some(source.interleaved),
             gauge "ntp_source_interleaved" "Whether the last reply of the source was in interleaved mode: 1 or 0";
+        /// Protocol version of the requests; absent, like the next two, for a reference clock.
+        protocol_version: u8 = |source| source.protocol.as_ref().map(|it| it.version),
+            gauge "ntp_source_protocol_version" "Protocol version of the requests to the source";
+        /// How the version is known: `configured`, `negotiated` or `key-exchange`.
+        protocol_origin: String = |source| source.protocol.as_ref().map(|it| it.origin.to_string());
+        /// Number of times that NTPv5 was given up after two unanswered polls.
+        protocol_fallbacks: u64 = |source| source.protocol.as_ref().map(|it| it.fallbacks),
+            counter "ntp_source_version_fallbacks_total" "Number of times that NTPv5 was given up for the source, after two unanswered polls";
         /// Driver of a reference clock: the mode in the configuration. Absent, like the next two, for
         /// NTP servers.
         driver: String = |source| source.reference_clock.as_ref().map(|it| it.driver.clone());

@@ -77,7 +77,7 @@ fn parse(octets: &[u8]) -> Result<(Validity, KeyExchanged), String> {
 
 #[cfg(test)]
 mod tests {
-    use ntp_proto::nts::{AeadAlgorithm, Cookie, KeyExchangeResult, SessionKeys};
+    use ntp_proto::nts::{AeadAlgorithm, Cookie, KeyExchangeResult, NextProtocol, SessionKeys};
 
     use super::*;
 
@@ -88,6 +88,7 @@ mod tests {
         let session = KeyExchanged {
             from: "192.0.2.1".parse().unwrap(),
             result: KeyExchangeResult {
+                protocol: NextProtocol::NtpV4,
                 keys: SessionKeys::new(AeadAlgorithm::Aes128GcmSiv, &[1; 16], &[2; 16]).unwrap(),
                 legacy_keys: None,
                 cookies: vec![Cookie::new(&[7; 8]).unwrap()],

@@ -17,13 +17,19 @@ use rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
 use super::interleaved::{self, AnsweredExchange, FOLLOW_UP, InterleavedFields, ReplyMode};
+use super::loop_guard::LoopGuard;
+use super::matching::{Exchange, Expected, Matched, Purpose, Refusal};
+use super::negotiation::{Negotiation, VersionChoice};
 use super::protection::{Authenticity, Protection};
 use super::sanity::{self, LocalIdentity};
+use super::v5::{DraftChoice, RequestFields};
 use super::{
     Datagram, ExchangeId, KissCode, NtsSession, PacketCounters, Reach, Rejection, ReplyContent,
     Schedule,
 };
-use crate::wire::{Header, Mode, Packet, Version};
+use crate::reference_ids::{BloomFilter, ServerId};
+use crate::wire::v5::{ClientCookie, SupportedVersions, draft};
+use crate::wire::{Header, Mode, Version};
 
 /// Time after which an exchange is closed without a reply. Longer than any path (a geostationary
 /// hop takes 0.3 s each way), shorter than any steady interval.
@@ -34,33 +40,6 @@ const BURST_DELAY: NtpDuration = NtpDuration::from_seconds(2);
 
 /// Delay of a request after a change of the network: routes follow addresses.
 const NETWORK_GRACE: NtpDuration = NtpDuration::from_seconds(1);
-
-/// An open exchange.
-#[derive(Clone, Copy, Debug)]
-struct Exchange {
-    /// ID of the exchange and its socket.
-    id: ExchangeId,
-    nonce: NtpTimestamp,
-    /// Origin timestamp of an interleaved reply, if one was requested.
-    interleaved: Option<NtpTimestamp>,
-    purpose: Purpose,
-    /// Transmit timestamp, once the request was sent.
-    sent: Option<Stamp>,
-    deadline: Monotonic,
-}
-
-/// Purpose of a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Purpose {
-    /// A poll of the schedule.
-    Poll,
-    /// Completes the preceding exchange in interleaved mode.
-    FollowUp,
-    /// Repeats a lost follow-up.
-    SecondFollowUp,
-    /// Measures in basic mode after repeatedly lost follow-ups.
-    Fallback,
-}
 
 /// Parameters of an association.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,8 +53,8 @@ pub struct AssociationConfig {
     pub protection: Protection,
     /// Whether interleaved mode (RFC 9769) is attempted.
     pub interleaved: bool,
-    /// Protocol version of the requests. NTS requires version 4.
-    pub version: Version,
+    /// Protocol version of the requests. With NTS it is that of the key exchange.
+    pub version: VersionChoice,
 }
 
 impl Default for AssociationConfig {
@@ -87,7 +66,7 @@ impl Default for AssociationConfig {
             initial_poll: limits.min,
             protection: Protection::None,
             interleaved: false,
-            version: Version::V4,
+            version: VersionChoice::default(),
         }
     }
 }
@@ -110,6 +89,8 @@ pub struct Accepted {
     pub received: Stamp,
     /// What the server states.
     pub content: ReplyContent,
+    /// Why the source must not be selected, although the measurement is valid.
+    pub exclusion: Option<Rejection>,
 }
 
 /// Result of an accepted datagram.
@@ -126,14 +107,16 @@ pub enum Reply {
 /// Client state for one server address.
 #[derive(Clone, Debug)]
 pub struct Association {
-    remote: SocketAddr,
-    version: Version,
-    protection: Protection,
+    pub(super) remote: SocketAddr,
+    pub(super) negotiation: Negotiation,
+    /// Draft of requests of version 5.
+    pub(super) draft: DraftChoice,
+    pub(super) protection: Protection,
     reach: Reach,
     /// Polls with an authentic reply, usable or not.
     answered: Reach,
-    schedule: Schedule,
-    exchange: Option<Exchange>,
+    pub(super) schedule: Schedule,
+    pub(super) exchange: Option<Exchange>,
     /// Time of the last scheduled request.
     last_poll: Monotonic,
     /// Time of the next scheduled request.
@@ -141,18 +124,29 @@ pub struct Association {
     /// An additional request outside of the schedule.
     extra: Option<(Monotonic, Purpose)>,
     interleaved: interleaved::InterleavedState,
+    /// Finds loops, if this machine serves time to others in version 5.
+    pub(super) loop_guard: Option<Box<LoopGuard>>,
+    /// Versions that the server supports, if it says so.
+    pub(super) server_versions: Option<SupportedVersions>,
+    /// Number of requests that asked for them.
+    version_queries: u8,
     counters: PacketCounters,
     last_content: Option<ReplyContent>,
     /// Result of the authentication of the last datagram.
-    authenticity: Authenticity,
+    pub(super) authenticity: Authenticity,
 }
+
+/// Number of requests that ask which versions the server supports. The answer is for operators
+/// only, and a server that ignores the question need not be asked for ever.
+const MAX_VERSION_QUERIES: u8 = 4;
 
 impl Association {
     /// Creates an association that sends its first request at `start`.
     pub fn new(remote: SocketAddr, config: AssociationConfig, start: Monotonic) -> Self {
         Self {
             remote,
-            version: config.version,
+            negotiation: Negotiation::new(config.version),
+            draft: DraftChoice::default(),
             protection: config.protection,
             reach: Reach::default(),
             answered: Reach::default(),
@@ -162,6 +156,9 @@ impl Association {
             next_scheduled: start,
             extra: None,
             interleaved: interleaved::InterleavedState::new(config.interleaved),
+            loop_guard: None,
+            server_versions: None,
+            version_queries: 0,
             counters: PacketCounters::default(),
             last_content: None,
             authenticity: Authenticity::NotChecked,
@@ -189,6 +186,14 @@ impl Association {
         }
         if !self.answered.is_reachable() {
             self.answered = Reach::default();
+        }
+        let protocol = session.protocol();
+        if protocol.version() != self.version() {
+            self.version_changed();
+        }
+        self.negotiation.set_by_key_exchange(protocol.version());
+        if let Some(draft) = protocol.draft() {
+            self.draft.set(draft);
         }
         self.protection = match core::mem::take(&mut self.protection) {
             Protection::Nts(previous) => Protection::Nts(Box::new(session.replacing(*previous))),
@@ -266,6 +271,35 @@ impl Association {
         self.exchange.map(|exchange| exchange.deadline)
     }
 
+    /// Protocol version of the next request.
+    pub fn version(&self) -> Version {
+        self.negotiation.version()
+    }
+
+    /// The negotiation of the version.
+    pub fn negotiation(&self) -> &Negotiation {
+        &self.negotiation
+    }
+
+    /// Versions that the server supports, if it has said so (version 5).
+    pub fn server_versions(&self) -> Option<SupportedVersions> {
+        self.server_versions
+    }
+
+    /// Sets the ID under which this machine serves time in version 5, so that loops are found.
+    /// `None` if it does not.
+    pub fn set_server_id(&mut self, id: Option<ServerId>) {
+        if self.loop_guard.as_ref().map(|guard| guard.own()) != id {
+            self.loop_guard = id.map(|id| Box::new(LoopGuard::new(id)));
+        }
+    }
+
+    /// IDs of the server and of all from which it takes its time, once they are known.
+    pub fn reference_ids(&self) -> Option<&BloomFilter> {
+        let guard = self.loop_guard.as_ref();
+        guard.filter(|_| self.version() == Version::V5)?.filter()
+    }
+
     /// Opens an exchange. The caller has closed the previous one.
     ///
     /// Returns `None` if no NTS cookie is left. Then no exchange is opened, and the next attempt is
@@ -277,23 +311,24 @@ impl Association {
         rng: &mut impl RngCore,
     ) -> Option<Request> {
         // A timestamp of zero means "unknown".
-        let nonce = NtpTimestamp::from_bits(rng.next_u64().max(1));
+        let nonce = rng.next_u64().max(1);
         let extra = self.extra.take().filter(|_| now < self.next_scheduled);
         let purpose = extra.map_or(Purpose::Poll, |(_, purpose)| purpose);
-        let fields = match purpose {
-            Purpose::Poll | Purpose::FollowUp | Purpose::SecondFollowUp => {
-                self.interleaved.request_fields(rng)
+        if purpose == Purpose::Poll {
+            self.choose_version(rng);
+        }
+        let expected = if self.version() == Version::V5 {
+            Expected::Cookie(self.version_5_fields(nonce, purpose))
+        } else {
+            Expected::Origin {
+                nonce: NtpTimestamp::from_bits(nonce),
+                interleaved: match purpose {
+                    Purpose::Fallback => None,
+                    _ => self.interleaved.request_fields(rng),
+                },
+                offered: self.negotiation.offers(),
             }
-            Purpose::Fallback => None,
         };
-        self.exchange = Some(Exchange {
-            id,
-            nonce,
-            interleaved: fields.map(|fields| fields.receive),
-            purpose,
-            sent: None,
-            deadline: now + REPLY_TIMEOUT,
-        });
         // Additional requests do not count as polls.
         if purpose == Purpose::Poll {
             self.reach.record_poll();
@@ -301,14 +336,70 @@ impl Association {
             self.last_poll = now;
             self.next_scheduled = self.schedule.record_request(now, rng);
         }
-        let header = request_header(self.version, nonce, fields);
-        let payload = self.protection.request(&header, rng);
-        if payload.is_none() {
-            self.exchange = None;
-        }
-        let payload = payload?;
+        self.exchange = None;
+        let payload = match &expected {
+            Expected::Cookie(fields) => self.protection.request_v5(fields, rng),
+            Expected::Origin {
+                nonce,
+                interleaved,
+                offered,
+            } => {
+                let header = Header {
+                    reference_timestamp: if *offered {
+                        draft::MARKERS[0]
+                    } else {
+                        NtpTimestamp::ZERO
+                    },
+                    ..request_header(self.version(), *nonce, *interleaved)
+                };
+                self.protection.request(&header, rng)
+            }
+        }?;
+        self.exchange = Some(Exchange {
+            id,
+            expected,
+            purpose,
+            sent: None,
+            deadline: now + REPLY_TIMEOUT,
+        });
         self.counters.sent += 1;
         Some(Request { payload })
+    }
+
+    /// Chooses the version of a scheduled poll, and its draft.
+    fn choose_version(&mut self, rng: &mut impl RngCore) {
+        let version = self.version();
+        self.negotiation.begin_poll();
+        if self.version() != version {
+            self.version_changed();
+        }
+        if self.version() == Version::V5 {
+            self.draft.begin_poll();
+            if let Some(guard) = &mut self.loop_guard {
+                guard.begin_poll(rng);
+            }
+        }
+    }
+
+    /// Timestamps and cookies of one version mean nothing in another.
+    pub(super) fn version_changed(&mut self) {
+        self.interleaved.discard_timestamps();
+    }
+
+    fn version_5_fields(&mut self, cookie: u64, purpose: Purpose) -> RequestFields {
+        let server_information =
+            self.server_versions.is_none() && self.version_queries < MAX_VERSION_QUERIES;
+        self.version_queries += u8::from(server_information);
+        RequestFields {
+            cookie: ClientCookie::from_bits(cookie),
+            draft: self.draft.name(),
+            interleaved: match purpose {
+                Purpose::Fallback => None,
+                _ => self.interleaved.server_cookie(),
+            },
+            server_information,
+            reference_ids: self.loop_guard.as_ref().map(|guard| guard.next_offset()),
+        }
     }
 
     /// Records a transmit timestamp. Of several, the one taken closest to the wire is used.
@@ -364,17 +455,16 @@ impl Association {
             .inspect_err(|rejection| self.count_mismatch(*rejection))?;
         self.exchange = None;
         self.answered.record_reply();
-        let content = matched.content;
-        if content.stratum == Stratum::KISS {
-            self.counters.unusable += 1;
-            return match KissCode::from_reference_id(content.reference_id) {
-                Some(kiss) => Ok(Reply::Kiss(kiss)),
-                None => Err(Rejection::Unsynchronized),
-            };
-        }
-        sanity::check_server(&content, local_identity, stratum_limit)
-            .and_then(|()| self.process_reply(now, datagram, &matched))
-            .inspect_err(|_| self.counters.unusable += 1)
+        let result = match matched.statement {
+            Ok(content) => sanity::check_server(&content, local_identity, stratum_limit)
+                .and_then(|()| self.process_reply(now, datagram, &matched, content)),
+            Err(Refusal::Kiss(kiss)) => {
+                self.counters.unusable += 1;
+                return Ok(Reply::Kiss(kiss));
+            }
+            Err(Refusal::Rejected(rejection)) => Err(rejection),
+        };
+        result.inspect_err(|_| self.counters.unusable += 1)
     }
 
     /// Processes a reply of the server except for its authentication.
@@ -383,25 +473,28 @@ impl Association {
         now: Monotonic,
         datagram: &Datagram<'_>,
         matched: &Matched,
+        content: ReplyContent,
     ) -> Result<Reply, Rejection> {
         let answered = AnsweredExchange {
             id: datagram.exchange,
             sent: matched.sent,
             received: datagram.received,
-            content: matched.content,
+            content,
+            server_cookie: matched.server_cookie,
             at: now,
             measured: matched.mode != ReplyMode::Interleaved,
         };
         let measurable = if matched.mode == ReplyMode::Interleaved {
-            self.interleaved.complete(now, &matched.content)
+            self.interleaved.complete(now, &content)
         } else {
             Some(answered)
         };
         if let Some(exchange) = measurable {
             sanity::check_timestamps(&exchange.content)?;
+            exchange.check_correction()?;
         }
         self.counters.accepted += 1;
-        self.last_content = Some(matched.content);
+        self.last_content = Some(content);
         self.reach.record_reply();
         if self.schedule.record_reply(now) {
             self.next_scheduled = now + BURST_DELAY;
@@ -419,6 +512,7 @@ impl Association {
             sent: exchange.sent,
             received: exchange.received,
             content: exchange.content,
+            exclusion: self.exclusion(&content),
         }))
     }
 
@@ -436,41 +530,22 @@ impl Association {
         }
     }
 
-    fn match_reply(
-        &mut self,
-        now: Monotonic,
-        datagram: &Datagram<'_>,
-    ) -> Result<Matched, Rejection> {
-        let exchange = self
-            .exchange
-            .filter(|exchange| exchange.id == datagram.exchange)
-            .ok_or(Rejection::Duplicate)?;
-        if datagram.truncated {
-            return Err(Rejection::Oversized);
+    /// Why the source must not be selected, by the reference IDs of its server.
+    fn exclusion(&self, content: &ReplyContent) -> Option<Rejection> {
+        let guard = self.loop_guard.as_ref();
+        guard
+            .filter(|_| content.version == Version::V5)?
+            .exclusion(content)
+    }
+
+    /// Raises the interval to what the server permits (version 5), at most `limit`.
+    pub(super) fn respect_minimum(&mut self, minimum: PollInterval, limit: PollInterval) {
+        let minimum = minimum.min(limit);
+        self.schedule.set_server_minimum(minimum);
+        if !self.schedule.is_in_burst() {
+            let earliest = self.last_poll + minimum.to_duration();
+            self.next_scheduled = self.next_scheduled.max(earliest);
         }
-        let packet = Packet::parse(datagram.payload).map_err(|_| Rejection::Malformed)?;
-        sanity::check_mode(&packet.header)?;
-        let origin = packet.header.origin_timestamp;
-        let mode = match exchange.interleaved {
-            Some(nonce) if origin == nonce => ReplyMode::Interleaved,
-            Some(_) if origin == exchange.nonce => ReplyMode::Refused,
-            None if origin == exchange.nonce => ReplyMode::Basic,
-            _ => return Err(Rejection::WrongOrigin),
-        };
-        if now > exchange.deadline {
-            return Err(Rejection::Late);
-        }
-        // A reply to a request that was never sent cannot exist: the nonce has not left this
-        // process.
-        let sent = exchange.sent.ok_or(Rejection::WrongOrigin)?;
-        let result = self.protection.check(&packet);
-        self.authenticity = Authenticity::from_result(result);
-        result?;
-        Ok(Matched {
-            sent,
-            content: ReplyContent::from(&packet.header),
-            mode,
-        })
     }
 
     /// Sets the steady poll interval requested by the discipline.
@@ -511,14 +586,6 @@ impl Association {
         self.interleaved.disable();
         self.extra = None;
     }
-}
-
-/// A reply that matches the open exchange and passed authentication.
-#[derive(Clone, Copy, Debug)]
-struct Matched {
-    sent: Stamp,
-    content: ReplyContent,
-    mode: ReplyMode,
 }
 
 /// Header of a client request: version, mode and nonce only, plus the fields that interleaved mode

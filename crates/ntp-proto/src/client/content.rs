@@ -1,6 +1,6 @@
 //! What a server states in a reply, in whatever protocol version.
 
-use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Stratum};
+use ntp_time::{Era, LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Stratum};
 
 use crate::wire::{Header, Version};
 
@@ -27,7 +27,48 @@ pub struct ReplyContent {
     pub receive_timestamp: NtpTimestamp,
     /// When the reply left (T3).
     pub transmit_timestamp: NtpTimestamp,
+    /// Era of the receive timestamp, which only version 5 states.
+    pub era: Option<Era>,
+    /// Arrival of the request on a clock of the server without phase corrections (version 5).
+    pub monotonic: Option<MonotonicReceive>,
+    /// What devices on the path measured (version 5).
+    pub correction: Option<PathCorrection>,
 }
+
+/// Arrival of a request on a clock that the server does not correct in phase.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonotonicReceive {
+    /// Another number if that clock has lost its continuity.
+    pub epoch: u32,
+    /// The arrival; the origin is arbitrary.
+    pub timestamp: NtpTimestamp,
+}
+
+/// Time that packets spent in devices on the path, as those measured it. Not negative, not
+/// authenticated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathCorrection {
+    /// Of the request.
+    pub request: NtpDuration,
+    /// Of the response.
+    pub response: NtpDuration,
+}
+
+impl PathCorrection {
+    /// The part of the measured delay that the correction removes: less by 100 ppm, because the
+    /// clocks of the devices run at their own rates.
+    pub fn delay(self) -> NtpDuration {
+        (self.request + self.response).scaled(1.0 - MAX_FREQUENCY_ERROR)
+    }
+
+    /// What to add to the offset of the server's clock.
+    pub fn offset(self) -> NtpDuration {
+        (self.response - self.request).half()
+    }
+}
+
+/// Frequency error that the clock of a device on the path may have, as in the draft.
+const MAX_FREQUENCY_ERROR: f64 = 1e-4;
 
 /// Versions 1 to 4.
 impl From<&Header> for ReplyContent {
@@ -43,6 +84,9 @@ impl From<&Header> for ReplyContent {
             reference_timestamp: header.reference_timestamp,
             receive_timestamp: header.receive_timestamp,
             transmit_timestamp: header.transmit_timestamp,
+            era: None,
+            monotonic: None,
+            correction: None,
         }
     }
 }

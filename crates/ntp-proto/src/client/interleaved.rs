@@ -36,6 +36,10 @@
 //! (possibly due to a rate limit), requests are in basic mode until the association restarts or
 //! [`RETRY_AFTER`] basic replies have arrived.
 //!
+//! # Version 5
+//! The draft has the same mode under another name: a reply states a cookie, the next request repeats
+//! it, and the reply to that has the transmit time of the reply so named. Nothing else differs.
+//!
 //! # Data minimisation
 //! A request in this mode reveals one thing more than a basic one: the server's receive timestamp
 //! of our last exchange. By it the server, and anyone who sees both packets, can link the two
@@ -45,7 +49,8 @@
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, Stamp};
 use rand_core::RngCore;
 
-use super::{ExchangeId, ReplyContent};
+use super::{ExchangeId, Rejection, ReplyContent};
+use crate::wire::v5::ServerCookie;
 
 /// Time between the two requests of a poll: that of requests in a burst, which rate limits of
 /// servers allow.
@@ -81,10 +86,28 @@ pub(super) struct AnsweredExchange {
     pub(super) sent: Stamp,
     pub(super) received: Stamp,
     pub(super) content: ReplyContent,
+    /// Name of the reply in version 5.
+    pub(super) server_cookie: ServerCookie,
     /// Time of the reply.
     pub(super) at: Monotonic,
     /// Whether its own reply was measured.
     pub(super) measured: bool,
+}
+
+impl AnsweredExchange {
+    /// Checks that devices on the path have not measured more than the whole delay.
+    pub(super) fn check_correction(&self) -> Result<(), Rejection> {
+        let content = &self.content;
+        let Some(correction) = content.correction else {
+            return Ok(());
+        };
+        let elapsed = self.received.time - self.sent.time;
+        let delay = elapsed - (content.transmit_timestamp - content.receive_timestamp);
+        if delay - correction.delay() < NtpDuration::ZERO {
+            return Err(Rejection::Correction);
+        }
+        Ok(())
+    }
 }
 
 /// Header fields of an interleaved request.
@@ -122,6 +145,15 @@ impl InterleavedState {
             // A timestamp of zero means "unknown".
             receive: NtpTimestamp::from_bits(rng.next_u64().max(1)),
         })
+    }
+
+    /// Server cookie of the next request of version 5: that of the last reply. `None` for basic mode.
+    pub(super) fn server_cookie(&self) -> Option<ServerCookie> {
+        let wanted = self.enabled && self.failures < MAX_FAILURES;
+        let cookie = self
+            .last
+            .map_or(ServerCookie::NONE, |last| last.server_cookie);
+        wanted.then_some(cookie)
     }
 
     /// Records a better timestamp of a request whose reply arrived first.

@@ -11,6 +11,9 @@ mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod interleaved;
+mod loop_guard;
+mod matching;
+mod negotiation;
 mod nts;
 mod protection;
 mod reach;
@@ -18,10 +21,12 @@ pub mod sanity;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
+mod v5;
 
 pub use association::{Accepted, Association, AssociationConfig, Reply, Request};
-pub use content::ReplyContent;
+pub use content::{MonotonicReceive, PathCorrection, ReplyContent};
 pub use exchange::{Datagram, ExchangeId};
+pub use negotiation::{Negotiation, VersionChoice};
 pub use ntp_types::event::{KissCode, Rejection};
 pub use ntp_types::statistics::PacketCounters;
 pub use nts::NtsSession;

@@ -25,17 +25,21 @@ use rand_core::RngCore;
 
 use super::Rejection;
 use crate::nts::{
-    AeadAlgorithm, Cookie, KeyExchangeResult, NtsRequest, Proof, SessionKeys, UniqueIdentifier,
-    verify_reply,
+    AeadAlgorithm, Cookie, CoveredFields, KeyExchangeResult, NextProtocol, NtsRequest, Proof,
+    SessionKeys, UniqueIdentifier, verify_fields,
 };
-use crate::wire::{Header, Packet};
+use crate::wire::{Header, Packet, Writer, v5};
 
 /// Number of consecutive refused polls after which a key exchange is needed.
 const MAX_REFUSALS: u8 = 3;
 
+/// Length of the longest request of version 5 in octets: upstream ntpd-rs truncates longer ones.
+const MAX_LENGTH_V5: usize = 1024;
+
 /// An NTS session with one server.
 #[derive(Clone, Debug)]
 pub struct NtsSession {
+    protocol: NextProtocol,
     keys: SessionKeys,
     /// Keys by the alternative derivation, until one of the two is confirmed.
     other_keys: Option<SessionKeys>,
@@ -55,6 +59,7 @@ impl NtsSession {
     /// Creates a session from the result of a key exchange.
     pub fn new(result: KeyExchangeResult) -> Self {
         Self {
+            protocol: result.protocol,
             keys: result.keys,
             other_keys: result.legacy_keys,
             cookies: result
@@ -81,6 +86,11 @@ impl NtsSession {
     /// AEAD algorithm in use.
     pub fn algorithm(&self) -> AeadAlgorithm {
         self.keys.algorithm()
+    }
+
+    /// Protocol for which the keys were exported.
+    pub fn protocol(&self) -> NextProtocol {
+        self.protocol
     }
 
     pub(super) fn keys(&self) -> &SessionKeys {
@@ -111,10 +121,27 @@ impl NtsSession {
 
     /// Encodes a request with `header`. `None` if no cookie is left.
     pub(super) fn request(&mut self, header: &Header, rng: &mut impl RngCore) -> Option<Vec<u8>> {
+        let mut front = [0; Header::LEN];
+        header.emit(&mut Writer::new(&mut front)).ok()?;
+        self.request_behind(&front, NtsRequest::MAX_LENGTH, rng)
+    }
+
+    /// Encodes a request of version 5 that begins with `front`, header and fields. `None` if no
+    /// cookie is left.
+    pub(super) fn request_v5(&mut self, front: &[u8], rng: &mut impl RngCore) -> Option<Vec<u8>> {
+        self.request_behind(front, MAX_LENGTH_V5, rng)
+    }
+
+    fn request_behind(
+        &mut self,
+        front: &[u8],
+        limit: usize,
+        rng: &mut impl RngCore,
+    ) -> Option<Vec<u8>> {
         self.conclude_exchange();
         let cookie = self.cookies.pop_front()?;
         let wanted = Cookie::MAX_STORED - self.cookies.len();
-        let request = NtsRequest::new(header, &self.keys, &cookie, wanted, rng).ok()?;
+        let request = NtsRequest::behind(front, &self.keys, &cookie, wanted, limit, rng).ok()?;
         self.unique_identifier = Some(request.unique_identifier);
         Some(request.octets)
     }
@@ -141,11 +168,24 @@ impl NtsSession {
 
     /// Verifies a reply. Returns the number of cookies that were taken from it.
     pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<usize, Rejection> {
+        self.check_fields(&packet.extensions(), is_nts_nak(&packet.header))
+    }
+
+    /// Verifies a response of version 5.
+    pub(super) fn check_v5(&mut self, packet: &v5::Packet<'_>) -> Result<usize, Rejection> {
+        self.check_fields(&packet.fields(), packet.header.flags.authentication_nak)
+    }
+
+    fn check_fields<'a>(
+        &mut self,
+        fields: &impl CoveredFields<'a>,
+        is_nak: bool,
+    ) -> Result<usize, Rejection> {
         let identifier = self
             .unique_identifier
             .as_ref()
             .ok_or(Rejection::Duplicate)?;
-        match verify_reply(packet, &self.keys, identifier) {
+        match verify_fields(fields, &self.keys, identifier) {
             Proof::Authentic(cookies) => {
                 let room = Cookie::MAX_STORED.saturating_sub(self.cookies.len());
                 let before = self.cookies.len();
@@ -157,7 +197,7 @@ impl NtsSession {
                 self.previous = None;
                 Ok(self.cookies.len() - before)
             }
-            Proof::Unauthenticated if is_nts_nak(&packet.header) => {
+            Proof::Unauthenticated if is_nak => {
                 self.refused = true;
                 Err(Rejection::NtsNak)
             }

@@ -33,10 +33,11 @@ use ntp_types::status::KeyStatus;
 use rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
+use super::v5::RequestFields;
 use super::{NtsSession, Rejection};
 use crate::keys::{Algorithm, Key, KeyId, Tag};
 use crate::nts::AeadAlgorithm;
-use crate::wire::{Header, Mac, Packet, Version, Writer, emit};
+use crate::wire::{EmitError, Header, Mac, Packet, Version, Writer, emit, v5};
 
 /// How an association's packets are authenticated.
 #[derive(Clone, Debug, Default)]
@@ -120,6 +121,45 @@ impl Protection {
             }
             Self::Nts(session) => return session.request(header, rng),
         })
+    }
+
+    /// Encodes a request of version 5. `None` if no NTS cookie is left.
+    pub(super) fn request_v5(
+        &mut self,
+        fields: &RequestFields,
+        rng: &mut impl RngCore,
+    ) -> Option<Vec<u8>> {
+        let mut octets = fields.emit().ok()?;
+        match self {
+            Self::None => RequestFields::append_correction(&mut octets).ok()?,
+            Self::Symmetric(key) => {
+                let tag = key.sign(&octets);
+                append_mac(&mut octets, key.id(), tag.whole()).ok()?;
+            }
+            Self::Nts(session) => return session.request_v5(&octets, rng),
+        }
+        Some(octets)
+    }
+
+    /// Like [`check`](Self::check), for a packet of version 5.
+    pub(super) fn check_v5(&mut self, packet: &v5::Packet<'_>) -> Result<usize, Rejection> {
+        if let Self::Nts(session) = self {
+            return session.check_v5(packet);
+        }
+        let is_nak = packet.header.flags.authentication_nak;
+        let authentic = match (&*self, packet.mac) {
+            (Self::None, _) if is_nak => return Err(Rejection::UnexpectedNak),
+            (Self::None, _) => true,
+            (Self::Symmetric(key), Some(mac)) => {
+                mac.key_id == key.id() && key.verify(packet.authenticated(), mac.digest)
+            }
+            (Self::Symmetric(_) | Self::Nts(_), _) => false,
+        };
+        match authentic {
+            true => Ok(0),
+            false if is_nak => Err(Rejection::CryptoNak),
+            false => Err(Rejection::Unauthenticated),
+        }
     }
 
     /// Checks whether a packet that matches the open exchange was written by the server. Returns
@@ -217,6 +257,15 @@ impl fmt::Display for Authentication {
             Self::Nts { algorithm, .. } => write!(f, "NTS ({algorithm})"),
         }
     }
+}
+
+/// Appends a MAC of version 5 to a request.
+fn append_mac(request: &mut Vec<u8>, key_id: KeyId, digest: &[u8]) -> Result<(), EmitError> {
+    let front = request.len();
+    let mac = v5::Mac { key_id, digest };
+    request.resize(front + mac.length(), 0);
+    let place = request.get_mut(front..).unwrap_or_default();
+    v5::Field::Mac(mac).emit(&mut Writer::new(place))
 }
 
 /// The digest as in packets of this version.

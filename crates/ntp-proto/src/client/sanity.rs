@@ -13,7 +13,7 @@ use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Stratum};
 use ntp_types::event::Rejection;
 
 use super::ReplyContent;
-use crate::wire::{Header, Mode};
+use crate::wire::Mode;
 
 /// Root distance from which on a server is not usable: MAXDISP of RFC 5905 section 7.2.
 const ROOT_DISTANCE_LIMIT: NtpDuration = NtpDuration::from_seconds(16);
@@ -162,8 +162,8 @@ fn reading_error(precision: i8) -> NtpDuration {
 }
 
 /// Checks that a packet is a reply to a client.
-pub fn check_mode(header: &Header) -> Result<(), Rejection> {
-    if header.mode == Mode::Server {
+pub fn check_mode(mode: Mode) -> Result<(), Rejection> {
+    if mode == Mode::Server {
         Ok(())
     } else {
         Err(Rejection::WrongMode)
@@ -175,7 +175,7 @@ mod tests {
     use ntp_time::{NtpShort, NtpTimestamp};
 
     use super::*;
-    use crate::wire::Version;
+    use crate::wire::{Header, Version};
 
     fn reply() -> Header {
         Header {

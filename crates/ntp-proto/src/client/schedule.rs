@@ -74,6 +74,8 @@ pub struct Schedule {
     poll: PollInterval,
     /// Effect of RATE kisses.
     slowdown: Option<Slowdown>,
+    /// Shortest interval that the server permits, if it says so (version 5).
+    server_minimum: Option<PollInterval>,
     /// Planned time between the last two requests, and from the last to the next.
     gaps: [NtpDuration; 2],
     phase: Phase,
@@ -90,6 +92,7 @@ impl Schedule {
             limits,
             poll: limits.clamp(initial),
             slowdown: None,
+            server_minimum: None,
             gaps: [NtpDuration::ZERO; 2],
             phase: Phase::Burst {
                 left: BURST_REQUESTS,
@@ -105,15 +108,23 @@ impl Schedule {
         self.poll
     }
 
-    /// The configured limits, raised by RATE kisses.
+    /// The configured limits, raised by RATE kisses and by what the server permits.
     pub fn limits(&self) -> PollLimits {
-        match self.slowdown {
-            Some(Slowdown { minimum, .. }) => PollLimits {
+        let kissed = self.slowdown.map(|slowdown| slowdown.minimum);
+        match kissed.max(self.server_minimum) {
+            Some(minimum) => PollLimits {
                 min: self.limits.min.max(minimum),
                 max: self.limits.max.max(minimum),
             },
             None => self.limits,
         }
+    }
+
+    /// Sets the shortest interval that the server permits, as its last reply states it. A burst is
+    /// not affected.
+    pub fn set_server_minimum(&mut self, minimum: PollInterval) {
+        self.server_minimum = Some(minimum);
+        self.poll = self.limits().clamp(self.poll);
     }
 
     /// Whether burst and settling are over.

@@ -1,6 +1,7 @@
 //! Associations with a key or in interleaved mode, against the server of this crate.
 
 mod nts;
+mod v5;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use rand_core::SeedableRng;
 use super::interleaved::FOLLOW_UP;
 use super::{
     Association, AssociationConfig, Datagram, ExchangeId, LocalIdentity, Protection, Rejection,
-    Reply,
+    Reply, VersionChoice,
 };
 use crate::keys::{Algorithm, Key, KeyRing};
 use crate::server::{Claim, Draft, LocalMode, Policy, ServerNow, ServerView, WorkerState, respond};
@@ -424,7 +425,7 @@ fn requests_of_every_version_are_answered_with_and_without_a_key() {
     for version in [Version::V1, Version::V2, Version::V3, Version::V4] {
         for protection in [Protection::None, Protection::Symmetric(Arc::clone(&shared))] {
             let config = AssociationConfig {
-                version,
+                version: VersionChoice::Fixed(version),
                 protection,
                 ..AssociationConfig::default()
             };

@@ -47,7 +47,7 @@ impl Engine {
             source.key = self.discipline.add_source(source.noise_law());
             source.measured = None;
             (self.discipline).set_selection_options(source.key, source.selection);
-            (self.discipline).set_eligible(source.key, !source.is_unreachable());
+            (self.discipline).set_eligible(source.key, source.is_eligible());
         }
         self.sources.selection_outdated = true;
     }

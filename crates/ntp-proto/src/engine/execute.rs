@@ -374,7 +374,7 @@ impl Engine {
             // The discipline does not keep the reachability of a source that is excluded from
             // selection.
             self.discipline
-                .set_eligible(source.key, !source.is_unreachable());
+                .set_eligible(source.key, source.is_eligible());
             if change.new_duplicate {
                 self.report_duplicate(change.position);
             }

@@ -12,6 +12,7 @@ use super::{Command, CommandId, EngineConfig, KeyExchangeError, SendError, Sourc
 use crate::client::{Datagram, ExchangeId};
 use crate::leap::LeapTable;
 use crate::nts::KeyExchanged;
+use crate::reference_ids::ServerId;
 
 /// Readings of both clocks, taken together. The only way in which time enters the engine.
 ///
@@ -91,6 +92,9 @@ pub enum Input<'a> {
         /// The sample, or why a reading gave none.
         sample: Result<ClockSample, SampleRefusal>,
     },
+    /// ID under which our server is found in loops, drawn at random; `None` if it does not serve
+    /// version 5. Passed at start-up if there is such a server, and after every change.
+    ServerId(Option<ServerId>),
     /// Addresses of this machine, at start-up and after every change.
     LocalAddresses(&'a [IpAddr]),
     /// Result of [`Output::Adjust`](super::Output::Adjust). Must precede any other input.

@@ -156,6 +156,7 @@ impl Engine {
             let session = KeyExchanged {
                 from: remote.into(),
                 result: KeyExchangeResult {
+                    protocol: session.protocol(),
                     keys,
                     legacy_keys,
                     cookies,

@@ -22,10 +22,6 @@ use super::source::SourceInput;
 use super::{Engine, Event, LogRateLimit, Now};
 use crate::leap::{LeapHandling, LeapSecond, LeapTable, SMEAR, is_last_day_of_month};
 
-/// Reference ID of a server that smears. The address belongs to no host; smearing chronyd servers
-/// send the same.
-pub(super) const SMEARED: ReferenceId = ReferenceId::new([127, 127, 1, 255]);
-
 /// Time after a leap second during which announcements are ignored. Servers announce a leap second
 /// during the second itself, which a clock then has twice; armed again within it, the kernel would
 /// carry out another one. Leap seconds are at least half a year apart.
@@ -152,7 +148,7 @@ impl Engine {
             .in_use
             .iter()
             .filter_map(|source| source.measured);
-        measured.any(|measured| measured.reference_id == SMEARED)
+        measured.any(|measured| measured.reference_id == ReferenceId::SMEARED)
     }
 
     fn report_list_expiry(&mut self, system: SystemTime) {

@@ -1,9 +1,9 @@
 //! Passes inputs to the sources and follows what they yield: samples, kisses, rejections, silence.
 
-use ntp_time::{NtpDuration, Stratum};
+use ntp_time::{NtpDuration, ReferenceId, Stratum};
 use rand_core::RngCore as _;
 
-use super::leap::SMEARED;
+use super::source::ntp::NtpSource;
 use super::source::{Context, Notice, Sample, SourceInput};
 use super::{
     Engine, Event, ExchangeId, LastError, Now, REJECTED_LIMIT, RemovalReason, SendError, SourceId,
@@ -18,6 +18,7 @@ impl Engine {
     pub(super) fn pass(&mut self, now: Now, source: SourceId, input: SourceInput<'_>) {
         if let Some(position) = self.sources.position(source) {
             let notice = self.handle_source(now, position, input);
+            self.follow_version(now, position);
             if let (SourceInput::Datagram(_), Authenticity::Authentic { .. }) =
                 (input, self.replay.authenticity)
             {
@@ -92,7 +93,12 @@ impl Engine {
             ..
         } = self;
         let taken = sources.in_use[position].take_sample(ledger, config.clock.precision);
-        let Some(Sample { measurement, shown }) = taken else {
+        let Some(Sample {
+            measurement,
+            exclusion,
+            shown,
+        }) = taken
+        else {
             sources.in_use[position].last_error = Some(LastError::ClockOutOfRange);
             return self.report_clock_out_of_range(now);
         };
@@ -103,13 +109,12 @@ impl Engine {
             | core::mem::replace(&mut source.unreachable_reported, false);
         let key = source.key;
         self.sources.sample_received(position);
-        self.discipline.set_eligible(key, true);
+        self.apply_exclusion(now, position, exclusion);
         let free = self.ledger.free_time(now.system);
         let predicted = self.discipline.estimate(free);
         let outcome = self.discipline.add_measurement(key, &measurement);
 
         let source = &mut self.sources.in_use[position];
-        source.last_error = None;
         let before = source.measured.map(|measured| measured.reference_id);
         source.measured = Some(MeasurementStatus {
             uncertainty: self
@@ -134,7 +139,9 @@ impl Engine {
                 source: source.clone(),
             });
         }
-        if shown.reference_id == SMEARED && before.is_none_or(|id| id != SMEARED) {
+        if shown.reference_id == ReferenceId::SMEARED
+            && before.is_none_or(|id| id != ReferenceId::SMEARED)
+        {
             self.emit(Event::SourceSmears {
                 source: source.clone(),
             });
@@ -147,6 +154,49 @@ impl Engine {
         });
         self.steer_and_record(now, &outcome, predicted.map(|it| it.phase));
         self.follow_selection(now, position);
+    }
+
+    /// Makes the source eligible for selection, or excludes it for a reason that its replies state.
+    fn apply_exclusion(&mut self, now: Now, position: usize, exclusion: Option<Rejection>) {
+        let source = &mut self.sources.in_use[position];
+        let before = core::mem::replace(&mut source.exclusion, exclusion);
+        source.last_error = exclusion.map(LastError::Reply);
+        let changed = (self.discipline).set_eligible(source.key, exclusion.is_none());
+        let Some(reason) = exclusion else { return };
+        if changed {
+            self.reselect(now);
+        }
+        // The filter of every server is incomplete at first.
+        if before == exclusion || reason == Rejection::ReferenceIdsIncomplete {
+            return;
+        }
+        let source = &mut self.sources.in_use[position];
+        let suppressed = source.log_limits.exclusion.admit(now.monotonic);
+        let source = self.sources.source_name(&self.sources.in_use[position]);
+        if let Some(suppressed) = suppressed {
+            self.emit(Event::SourceExcluded {
+                source,
+                reason,
+                suppressed,
+            });
+        }
+    }
+
+    /// Reports that the version of a source has changed.
+    pub(super) fn follow_version(&mut self, now: Now, position: usize) {
+        let source = &mut self.sources.in_use[position];
+        let Some((version, fallbacks)) = source.ntp_mut().and_then(NtpSource::take_new_version)
+        else {
+            return;
+        };
+        if source.log_limits.version.admit(now.monotonic).is_some() {
+            let source = self.sources.source_name(&self.sources.in_use[position]);
+            self.emit(Event::VersionChanged {
+                source,
+                version: version.number().into(),
+                fallbacks,
+            });
+        }
     }
 
     /// Steers the clock, and records the correction of an update for the statistics. `predicted` is

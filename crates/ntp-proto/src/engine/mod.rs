@@ -88,6 +88,7 @@ pub use time_floor::TimePrior;
 
 use crate::client::{Association, LocalIdentity};
 use crate::discipline::{Discipline, FrequencyPrior, NoiseLaw, Steering};
+use crate::reference_ids::ServerId;
 use jump_detector::JumpDetector;
 use leap::LeapPlan;
 use replay::{ReplayHooks, Rng};
@@ -148,6 +149,8 @@ pub struct Engine {
     slew: Option<Slew>,
     /// Number of steps of the clock, by the engine or by others; wraps.
     clock_epoch: u32,
+    /// ID under which our server is found in loops, if it serves version 5.
+    server_id: Option<ServerId>,
     /// Changes to the clock requested by the current input, sent as one.
     pending_adjustment: Adjustment,
     phase: Phase,
@@ -207,6 +210,7 @@ impl Engine {
             time_floor: TimeFloor::new(now, config.time_prior),
             slew: None,
             clock_epoch: 0,
+            server_id: None,
             pending_adjustment: if config.clock.steerable
                 && (phase == Phase::Running || config.serves_local_time())
             {
@@ -268,6 +272,12 @@ impl Engine {
             Input::LocalAddresses(addresses) => {
                 self.local_identity.set_addresses(addresses);
                 self.network_changed(now);
+            }
+            Input::ServerId(id) => {
+                self.server_id = id;
+                for ntp in self.sources.in_use.iter_mut().filter_map(Source::ntp_mut) {
+                    ntp.association.set_server_id(id);
+                }
             }
             Input::Suspended(duration) => {
                 self.emit(Event::Resumed {
@@ -378,6 +388,7 @@ impl Engine {
         }
         self.replay.polled(self.sources.in_use[position].id);
         self.handle_source(now, position, SourceInput::Poll);
+        self.follow_version(now, position);
         self.request_keys_if_needed(now, position);
     }
 
@@ -417,6 +428,7 @@ impl Engine {
         };
         let start = now.monotonic + NtpDuration::from_seconds_f64(wait);
         let mut association = Association::new(address, config, start);
+        association.set_server_id(self.server_id);
         if let Some(session) = self.sources.take_session(configured) {
             association.install_session(session);
         }

@@ -21,7 +21,6 @@
 
 use ntp_time::{LeapIndicator, NtpShort, NtpTimestamp, ReferenceId, Stratum, SystemTime};
 
-use super::leap::SMEARED;
 use super::steer::SYNCHRONIZED_BOUND;
 use super::{Engine, Now};
 use crate::server::{Claim, LocalMode, RootDispersion};
@@ -49,7 +48,7 @@ impl Engine {
                 growth: self.drift_allowance(now),
             },
             reference_id: if self.is_smearing(now.system) {
-                SMEARED
+                ReferenceId::SMEARED
             } else {
                 self.sync.reference_id
             },

@@ -12,14 +12,11 @@ use rand_core::RngCore;
 
 use super::{AeadAlgorithm, Cookie, Direction, SessionKeys};
 use crate::wire::{
-    EmitError, ExtensionField, Extensions, Header, NtsAuthenticator, Packet, Writer, emit,
+    EmitError, ExtensionField, Extensions, Header, NtsAuthenticator, Packet, Version, Writer, v5,
 };
 
 /// 32 random octets by which a reply is matched to its request (RFC 8915 section 5.3).
 pub type UniqueIdentifier = [u8; 32];
-
-/// Length of the longest request in octets: passes any IPv6 path, including tunnels.
-const MAX_REQUEST_LENGTH: usize = 1232;
 
 /// A request with NTS.
 #[derive(Clone, Debug)]
@@ -31,8 +28,11 @@ pub struct NtsRequest {
 }
 
 impl NtsRequest {
-    /// Creates a request with this header and `cookie`, which must not be used again. Requests
-    /// `cookies` new ones, or fewer if the request would become too long.
+    /// Length of the longest request in octets: passes any IPv6 path, including tunnels.
+    pub const MAX_LENGTH: usize = 1232;
+
+    /// Creates a request of version 4 with this header and `cookie`, which must not be used again.
+    /// Requests `cookies` new ones, or fewer if the request would become too long.
     ///
     /// # Errors
     ///
@@ -44,6 +44,28 @@ impl NtsRequest {
         cookies: usize,
         rng: &mut impl RngCore,
     ) -> Result<Self, EmitError> {
+        if header.version != Version::V4 {
+            return Err(EmitError::FieldBeforeVersion4);
+        }
+        let mut front = [0; Header::LEN];
+        header.emit(&mut Writer::new(&mut front))?;
+        Self::behind(&front, keys, cookie, cookies, Self::MAX_LENGTH, rng)
+    }
+
+    /// Creates a request that begins with `front`: a header and perhaps other fields, which are
+    /// authenticated with it. `limit` is the largest length in octets.
+    ///
+    /// # Errors
+    ///
+    /// [`EmitError`] if the cookie is too long for a request.
+    pub fn behind(
+        front: &[u8],
+        keys: &SessionKeys,
+        cookie: &Cookie,
+        cookies: usize,
+        limit: usize,
+        rng: &mut impl RngCore,
+    ) -> Result<Self, EmitError> {
         let algorithm = keys.algorithm();
         let mut unique_identifier = [0; 32];
         rng.fill_bytes(&mut unique_identifier);
@@ -52,10 +74,10 @@ impl NtsRequest {
         let field = |field_type, body| ExtensionField { field_type, body };
         let length = |body: usize| (ExtensionField::PREFIX + body).next_multiple_of(4).max(16);
         let each = length(cookie.octets().len());
-        let least = Header::LEN + length(unique_identifier.len()) + each + length(body);
+        let least = front.len() + length(unique_identifier.len()) + each + length(body);
         let placeholders = cookies
             .saturating_sub(1)
-            .min(MAX_REQUEST_LENGTH.saturating_sub(least) / each);
+            .min(limit.saturating_sub(least) / each);
         let placeholder = blank.get(..cookie.octets().len()).unwrap_or_default();
         let fields = [
             field(ExtensionField::UNIQUE_IDENTIFIER, &unique_identifier[..]),
@@ -68,7 +90,11 @@ impl NtsRequest {
             blank.get(..body).unwrap_or_default(),
         )]);
         let mut octets = vec![0; least + placeholders * each];
-        emit(header, fields, None, &mut Writer::new(&mut octets))?;
+        let mut writer = Writer::new(&mut octets);
+        writer.put(front)?;
+        for field in fields {
+            field.emit(ExtensionField::MIN_LENGTH, &mut writer)?;
+        }
 
         let mut nonce = [0; 16];
         rng.fill_bytes(&mut nonce);
@@ -98,14 +124,41 @@ pub enum Proof {
     Unrelated,
 }
 
+/// Extension fields of a packet, whatever its version.
+pub trait CoveredFields<'a>: Iterator<Item = ExtensionField<'a>> + Clone {
+    /// The packet's octets before the next field.
+    fn preceding(&self) -> &'a [u8];
+}
+
+impl<'a> CoveredFields<'a> for Extensions<'a> {
+    fn preceding(&self) -> &'a [u8] {
+        self.preceding()
+    }
+}
+
+impl<'a> CoveredFields<'a> for v5::Fields<'a> {
+    fn preceding(&self) -> &'a [u8] {
+        self.preceding()
+    }
+}
+
 /// Verifies a reply to the request with this identifier.
 pub fn verify_reply(
     reply: &Packet<'_>,
     keys: &SessionKeys,
     unique_identifier: &UniqueIdentifier,
 ) -> Proof {
-    let mut identifiers = reply
-        .extensions()
+    verify_fields(&reply.extensions(), keys, unique_identifier)
+}
+
+/// Verifies a reply with these fields to the request with this identifier.
+pub fn verify_fields<'a>(
+    fields: &impl CoveredFields<'a>,
+    keys: &SessionKeys,
+    unique_identifier: &UniqueIdentifier,
+) -> Proof {
+    let mut identifiers = fields
+        .clone()
         .filter(|field| field.field_type == ExtensionField::UNIQUE_IDENTIFIER);
     // Padding may follow the identifier.
     if !identifiers
@@ -114,11 +167,13 @@ pub fn verify_reply(
     {
         return Proof::Unrelated;
     }
-    authentic_cookies(reply, keys).map_or(Proof::Unauthenticated, Proof::Authentic)
+    authentic_cookies(fields.clone(), keys).map_or(Proof::Unauthenticated, Proof::Authentic)
 }
 
-fn authentic_cookies(reply: &Packet<'_>, keys: &SessionKeys) -> Option<Vec<Cookie>> {
-    let mut fields = reply.extensions();
+fn authentic_cookies<'a>(
+    mut fields: impl CoveredFields<'a>,
+    keys: &SessionKeys,
+) -> Option<Vec<Cookie>> {
     let mut identified = false;
     loop {
         let associated = fields.preceding();

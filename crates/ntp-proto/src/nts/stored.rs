@@ -8,16 +8,24 @@
 //! | address: 8 bits length (4, 16, or 20 with the number of an interface), octets | server: 8 bits length, octets |
 //! | port: 16 bits, 0 if none | number of cookies: 8 bits | each: 16 bits length, octets |
 //! ```
+//!
+//! A session for NTPv5 begins with "NTSC2" and the name of its draft, 8 bits length and octets.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use ntp_types::host::{Host, ScopedIp};
 use zeroize::Zeroizing;
 
-use super::{AeadAlgorithm, Cookie, Direction, KeyExchangeResult, KeyExchanged, SessionKeys};
+use super::{
+    AeadAlgorithm, Cookie, Direction, KeyExchangeResult, KeyExchanged, NextProtocol, SessionKeys,
+};
 use crate::wire::Reader;
+use crate::wire::v5::draft;
 
+/// Of a session for NTPv4; releases without NTPv5 read these.
 const MAGIC: [u8; 5] = *b"NTSC1";
+/// Of a session for NTPv5.
+const MAGIC_V5: [u8; 5] = *b"NTSC2";
 
 /// The codec of a client's session.
 #[derive(Debug)]
@@ -35,7 +43,14 @@ impl StoredSession {
         // Large enough for any session, so that reallocation leaves no copies of the keys behind.
         let most = 1024 + Cookie::MAX_STORED * (2 + Cookie::MAX_LENGTH);
         let mut octets = Zeroizing::new(Vec::with_capacity(most));
-        octets.extend_from_slice(&MAGIC);
+        match result.protocol {
+            NextProtocol::NtpV4 => octets.extend_from_slice(&MAGIC),
+            NextProtocol::NtpV5(name) => {
+                octets.extend_from_slice(&MAGIC_V5);
+                octets.push(name.len() as u8);
+                octets.extend_from_slice(name.as_bytes());
+            }
+        }
         octets.extend_from_slice(&result.keys.algorithm().id().to_be_bytes());
         put_keys(&mut octets, &result.keys);
         octets.push(u8::from(result.legacy_keys.is_some()));
@@ -71,9 +86,15 @@ impl StoredSession {
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<KeyExchanged> {
-        if reader.array().ok()? != MAGIC {
-            return None;
-        }
+        let protocol = match reader.array().ok()? {
+            MAGIC => NextProtocol::NtpV4,
+            MAGIC_V5 => {
+                let length = reader.u8().ok()?;
+                let name = reader.take(length.into()).ok()?;
+                NextProtocol::NtpV5(draft::known_name(name)?)
+            }
+            _ => return None,
+        };
         let algorithm = AeadAlgorithm::from_id(reader.u16().ok()?)?;
         let keys = take_keys(reader, algorithm)?;
         let legacy_keys = match reader.u8().ok()? {
@@ -98,6 +119,7 @@ impl StoredSession {
             cookies.push(Cookie::new(reader.take(length.into()).ok()?)?);
         }
         let result = KeyExchangeResult {
+            protocol,
             keys,
             legacy_keys,
             cookies,
@@ -162,6 +184,7 @@ mod tests {
         KeyExchanged {
             from: "2001:db8::1".parse().unwrap(),
             result: KeyExchangeResult {
+                protocol: NextProtocol::NtpV4,
                 keys,
                 legacy_keys: legacy.then_some(other),
                 cookies: (1..=8)
@@ -181,13 +204,18 @@ mod tests {
             ("fe80::1%3", Some("2001:db8::2"), true),
         ] {
             let from = from.parse().unwrap();
-            let stored = StoredSession::emit(&KeyExchanged {
+            let mut session = KeyExchanged {
                 from,
                 ..session(server, legacy)
-            });
+            };
+            if legacy {
+                session.result.protocol = NextProtocol::NtpV5(draft::NAMES[1]);
+            }
+            let stored = StoredSession::emit(&session);
             let read = StoredSession::parse(&stored).unwrap();
             assert_eq!(StoredSession::emit(&read), stored);
             assert_eq!(read.from, from);
+            assert_eq!(read.result.protocol, session.result.protocol);
             let named = read.result.server.map(|server| server.to_string());
             assert_eq!(named.as_deref(), server);
             assert_eq!(read.result.cookies.len(), 8);

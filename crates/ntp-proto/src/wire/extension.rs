@@ -36,7 +36,7 @@ impl<'a> ExtensionField<'a> {
     /// Length of type and length, in octets.
     pub const PREFIX: usize = 4;
     /// Length of the shortest field on the wire, in octets.
-    pub(super) const MIN_LENGTH: usize = 16;
+    pub(crate) const MIN_LENGTH: usize = 16;
 
     /// Parses a field from the front of `reader`.
     pub(super) fn parse(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
@@ -53,7 +53,7 @@ impl<'a> ExtensionField<'a> {
 
     /// Appends the field, padded with zeros to a multiple of 4 and to at least `minimum` octets,
     /// which must be a multiple of 4.
-    pub(super) fn emit(&self, minimum: usize, writer: &mut Writer<'_>) -> Result<(), EmitError> {
+    pub(crate) fn emit(&self, minimum: usize, writer: &mut Writer<'_>) -> Result<(), EmitError> {
         let length = (self.body.len() + Self::PREFIX)
             .next_multiple_of(4)
             .max(minimum);

@@ -100,6 +100,26 @@ macro_rules! engine_events {
                 suppressed: u64,
             } Severity::Warning => "source {source}: reply ignored: {reason}{}", Suppressed(*suppressed);
 
+            /// A source must not be selected, by what its server says about the servers from which it takes its time (NTPv5).
+            source_excluded = SourceExcluded {
+                /// The source.
+                source: SourceName,
+                /// Why.
+                reason: Rejection,
+                /// Number of such events since the last report.
+                suppressed: u64,
+            } Severity::Warning => "source {source} is not selected: {reason}{}", Suppressed(*suppressed);
+
+            /// A source is polled in another version of NTP, after negotiation with its server.
+            version_changed = VersionChanged {
+                /// The source.
+                source: SourceName,
+                /// The new version.
+                version: u32,
+                /// How often NTPv5 was given up since the source was added.
+                fallbacks: u32,
+            } Severity::Info => "source {source} is polled with NTPv{version} from now on";
+
             /// A server sent a kiss-o'-death packet (RFC 5905 section 7.4).
             kiss_received = KissReceived {
                 /// The source.

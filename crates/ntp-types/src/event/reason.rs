@@ -76,6 +76,18 @@ reasons! {
         Loop = "loop": "the server takes its time from this machine",
         /// The server is this daemon.
         Ourselves = "ourselves": "the address leads to this daemon",
+        /// A reply of NTPv5 under another draft than that of the request.
+        Draft = "draft": "the server speaks another draft of NTPv5",
+        /// A reply of NTPv5 in TAI or UT1, though UTC was asked for.
+        Timescale = "timescale": "the server's timestamps are not in UTC",
+        /// Devices on the path claim more delay than there was, or less than none (NTPv5).
+        Correction = "correction": "the correction by devices on the path is impossible",
+        /// The set of servers behind the source is not known yet (NTPv5).
+        ReferenceIdsIncomplete = "reference-ids-incomplete": "the servers from which it takes its time are not known yet",
+        /// The server does not send the set of servers behind it, without which loops cannot be found (NTPv5).
+        ReferenceIdsMissing = "reference-ids-missing": "the server does not say from which servers it takes its time, so that loops cannot be found",
+        /// The set of servers behind the source is so full that it says nothing (NTPv5).
+        ReferenceIdsFull = "reference-ids-full": "more than half of the bits of the server's reference IDs are set: no chain of servers is that long",
     }
 
     /// Why a source was removed.
@@ -281,6 +293,9 @@ impl Rejection {
                 | Self::RootDistance
                 | Self::Loop
                 | Self::Ourselves
+                | Self::Draft
+                | Self::Timescale
+                | Self::Correction
         )
     }
 }

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::client::NtsSession;
-use crate::nts::{AeadAlgorithm, Cookie, KeyExchangeResult, Keyset, MasterSecret, SessionKeys};
+use crate::nts::{
+    AeadAlgorithm, Cookie, KeyExchangeResult, Keyset, MasterSecret, NextProtocol, SessionKeys,
+};
 use crate::wire::{ExtensionField, Header};
 
 fn secret(fill: u8) -> MasterSecret {
@@ -16,6 +18,7 @@ fn keys(algorithm: AeadAlgorithm, fill: u8) -> SessionKeys {
 
 fn key_exchange_result(keyset: &Keyset, keys: SessionKeys, cookies: u8) -> KeyExchangeResult {
     KeyExchangeResult {
+        protocol: NextProtocol::NtpV4,
         cookies: (0..cookies)
             .map(|nonce| keyset.seal_cookie(&keys, [nonce; 16]).unwrap())
             .collect(),
@@ -203,6 +206,7 @@ fn a_server_with_the_legacy_key_derivation_is_detected() {
     for server in [&right, &old] {
         let keyset = Keyset::new(secret(1));
         let result = KeyExchangeResult {
+            protocol: NextProtocol::NtpV4,
             keys: right.clone(),
             legacy_keys: Some(old.clone()),
             ..key_exchange_result(&keyset, server.clone(), 8)

@@ -64,6 +64,8 @@ pub(super) struct Source {
     pub(super) rejected_polls: u8,
     /// Whether it was last reported to be a falseticker.
     pub(super) falseticker_reported: bool,
+    /// Why it must not be selected, although it yields samples.
+    pub(super) exclusion: Option<Rejection>,
     /// The source that votes for its server, if that is another one.
     pub(super) duplicate_of: Option<SourceId>,
     /// Selection options in force: those of its configured source, or of all sources of its server.
@@ -93,6 +95,9 @@ pub(super) struct LogLimits {
     pub(super) kiss: LogRateLimit,
     /// Changes of its state in the selection.
     pub(super) falseticker: LogRateLimit,
+    /// Exclusions from the selection.
+    pub(super) exclusion: LogRateLimit,
+    pub(super) version: LogRateLimit,
 }
 
 /// An input of a source. A kind ignores those of other kinds.
@@ -152,6 +157,8 @@ pub(super) struct Context<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) measurement: Measurement,
+    /// Why the source must not be selected, although the sample is valid.
+    pub(super) exclusion: Option<Rejection>,
     /// The sample as shown. The engine fills in the uncertainty.
     pub(super) shown: MeasurementStatus,
 }
@@ -198,6 +205,7 @@ impl Source {
             unreachable_reported: false,
             rejected_polls: 0,
             falseticker_reported: false,
+            exclusion: None,
             duplicate_of: None,
             selection,
             online: true,
@@ -275,6 +283,7 @@ impl Source {
             state: match estimate {
                 _ if self.answers_without_time() => SourceState::Unusable,
                 _ if self.is_unreachable() => SourceState::Unreachable,
+                _ if self.exclusion.is_some() => SourceState::Unusable,
                 _ if self.duplicate_of.is_some() => SourceState::Duplicate,
                 Some(estimate) => estimate.state,
                 None => SourceState::NoSamples,
@@ -285,6 +294,7 @@ impl Source {
             authentication: "none".to_owned(),
             key: None,
             interleaved: false,
+            protocol: None,
             options: config.selection,
             poll: limits.min,
             poll_min: limits.min,
@@ -343,6 +353,11 @@ impl Source {
             Kind::Ntp(ntp) => ntp.association.reach().is_dead(),
             Kind::RefClock(clock) => clock.is_silent(),
         }
+    }
+
+    /// Whether it may be selected: it yields samples, and nothing forbids their use.
+    pub(super) fn is_eligible(&self) -> bool {
+        !self.is_unreachable() && self.exclusion.is_none()
     }
 
     /// Whether it is unreachable although its server answers: its replies are authentic, but have

@@ -231,6 +231,7 @@ impl RefClock {
             root_dispersion,
         };
         Some(Sample {
+            exclusion: None,
             measurement,
             shown: MeasurementStatus {
                 offset: -(measurement.phase + ledger.past_correction(at.time)),

@@ -192,6 +192,11 @@ impl<'a> Mac<'a> {
         Some((front.get(..covered)?, digest))
     }
 
+    /// Length of the field in octets, aligned.
+    pub const fn length(&self) -> usize {
+        (Self::PREFIX + self.digest.len()).next_multiple_of(4)
+    }
+
     pub(super) fn parse(body: &'a [u8]) -> Option<Self> {
         let mut reader = Reader::new(body);
         Some(Self {

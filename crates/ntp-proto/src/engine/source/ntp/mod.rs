@@ -9,6 +9,9 @@
 //! delay =  (F4 - F1) - (T3 - T2)             round-trip delay on the network
 //! ```
 //!
+//! What devices on the path measured (the correction field of version 5) is subtracted from both. The
+//! error bound does not rely on it: the part of the delay that it removes counts as root delay.
+//!
 //! In interleaved mode, T3 arrives with the next reply; the other three are those of the exchange
 //! that it completes.
 //!
@@ -18,9 +21,9 @@
 
 pub(in crate::engine) mod key_exchanges;
 
-use ntp_time::{Ledger, ReferenceId};
+use ntp_time::{Ledger, NtpDuration, ReferenceId};
 use ntp_types::source::SourceId;
-use ntp_types::status::{MeasurementStatus, SourceStatus};
+use ntp_types::status::{MeasurementStatus, ProtocolStatus, SourceStatus};
 
 use super::{Context, Notice, Sample, SourceInput, resolution_noise, stamp_noise};
 use crate::client::{
@@ -28,6 +31,7 @@ use crate::client::{
 };
 use crate::discipline::Measurement;
 use crate::engine::{Now, Output};
+use crate::wire::Version;
 
 /// An association with an address of an NTP server.
 #[derive(Debug)]
@@ -37,15 +41,26 @@ pub(in crate::engine) struct NtpSource {
     sequence: u32,
     /// A reply that was accepted and not measured yet.
     accepted: Option<Accepted>,
+    /// Version as last reported.
+    version: Version,
 }
 
 impl NtpSource {
     pub(in crate::engine) fn new(association: Association) -> Self {
         Self {
-            association,
             sequence: 0,
             accepted: None,
+            version: association.version(),
+            association,
         }
+    }
+
+    /// The version of the requests and the number of fallbacks, if the version has changed since the
+    /// last call.
+    pub(in crate::engine) fn take_new_version(&mut self) -> Option<(Version, u32)> {
+        let version = self.association.version();
+        let changed = core::mem::replace(&mut self.version, version) != version;
+        changed.then(|| (version, self.association.negotiation().fallbacks()))
     }
 
     pub(super) fn handle(
@@ -151,32 +166,44 @@ impl NtpSource {
             sent,
             received,
             content,
+            exclusion,
         } = &accepted;
         let (f1, f4) = (ledger.free_time(sent.time), ledger.free_time(received.time));
         let (t2, t3) = (content.receive_timestamp, content.transmit_timestamp);
 
-        if !f4.is_comparable_with(t3) {
+        let comparable = match content.era {
+            Some(era) => f4.is_comparable_with_time(era.resolve(t2)?),
+            None => f4.is_comparable_with(t3),
+        };
+        if !comparable {
             return None;
         }
-        let phase = f1.ahead_of(t2).midpoint(f4.ahead_of(t3));
+        let measured = content.correction;
+        let (corrected_delay, corrected_offset) = measured
+            .map_or((NtpDuration::ZERO, NtpDuration::ZERO), |measured| {
+                (measured.delay(), measured.offset())
+            });
+        let phase = f1.ahead_of(t2).midpoint(f4.ahead_of(t3)) + -corrected_offset;
         let correction = ledger.past_correction(sent.time);
         let correction = correction.midpoint(ledger.past_correction(received.time));
-        let delay = (f4 - f1) - (t3 - t2);
+        let delay = (f4 - f1) - (t3 - t2) - corrected_delay;
         let measurement = Measurement {
             at: f1 + (f4 - f1).half(),
             phase,
             delay: Some(delay),
             stamp_noise: noise(&accepted, precision),
-            root_delay: content.root_delay,
+            // Nothing authenticates the correction, so the bound does not rely on it.
+            root_delay: content.root_delay + corrected_delay,
             root_dispersion: content.root_dispersion,
         };
         Some(Sample {
             measurement,
+            exclusion: *exclusion,
             shown: MeasurementStatus {
                 offset: -(phase + correction),
                 uncertainty: None,
                 delay: measurement.delay,
-                root_delay: measurement.root_delay,
+                root_delay: content.root_delay,
                 root_dispersion: measurement.root_dispersion,
                 stratum: content.stratum,
                 leap: content.leap,
@@ -202,6 +229,7 @@ impl NtpSource {
             authentication: authentication.to_string(),
             key: association.protection().key_status(),
             interleaved: association.is_interleaved(),
+            protocol: Some(protocol_status(association)),
             poll: association.schedule().poll(),
             poll_min: limits.min,
             poll_max: limits.max,
@@ -217,6 +245,17 @@ impl NtpSource {
     /// The reference ID of a clock that follows this server.
     pub(super) fn reference_id(&self) -> ReferenceId {
         reference_id_of(self.association.remote().ip())
+    }
+}
+
+fn protocol_status(association: &Association) -> ProtocolStatus {
+    let negotiation = association.negotiation();
+    let versions = association.server_versions();
+    ProtocolStatus {
+        version: negotiation.version().number(),
+        origin: negotiation.origin(),
+        fallbacks: negotiation.fallbacks().into(),
+        server_versions: versions.map_or(Vec::new(), |set| set.numbers().collect()),
     }
 }
 
