@@ -57,7 +57,7 @@ section! {
             "require-nts" "boolean, `\"ignore\"` or `\"deny\"`" "false" "Whether requests without NTS are refused, and how; `true` is `\"ignore\"`.";
         accept_ntp_versions: Vec<NtpVersion> = |cx, value| value::array(cx, value, version)
                 => or(vec![NtpVersion::V1, NtpVersion::V2, NtpVersion::V3, NtpVersion::V4]),
-            "accept-ntp-versions" "list of `1` to `5`" "[1, 2, 3, 4]" "Protocol versions that are answered.";
+            "accept-ntp-versions" "list of `1` to `5`" "[1, 2, 3, 4]" "Protocol versions that are answered. 5 is the draft of NTPv5, to be named here; where it is, requests of older versions that ask for it get its mark.";
         workers: Option<usize> = |cx, value| value::within(cx, value, 1..=MAX_WORKERS) => optional,
             "workers" "integer" "the number of processors" "Number of threads that serve this address; the requests of one client go to one thread.";
         batching_under_load: bool = value::boolean => or(true),

@@ -44,8 +44,6 @@ unsupported! {
         "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
     NTS_VERSION_5 = "source" "ntp-version" Some("5 with NTS"), "`ntp-version` with NTS",
         "leave `ntp-version` out to use NTPv4";
-    SERVER_VERSION_5 = "server" "accept-ntp-versions" Some("5"), "`accept-ntp-versions` with 5",
-        "leave 5 out of the list";
     KEY_EXCHANGE_VERSION_5 = "nts-ke-server" "accept-ntp-versions" Some("5"), "NTS key exchange for NTPv5",
         "leave 5 out of `accept-ntp-versions`";
     PTP_CLOCK = "clock" "clock" None, "disciplining a PTP device (`clock` in `[clock]`)",
@@ -99,11 +97,6 @@ impl Config {
         self.nts_ke_servers
             .iter()
             .for_each(|it| key_exchange(it, &mut refused));
-        for server in &self.servers {
-            if server.accept_ntp_versions.contains(&NtpVersion::V5) {
-                refused.push(SERVER_VERSION_5.at(&server.place));
-            }
-        }
         if let Some(device) = &self.clock.device {
             refused.push(PTP_CLOCK.at(&device.place));
         }
@@ -161,9 +154,6 @@ stale-key-count = 3
 [clock]
 timestamp-mode = \"hardware\"
 [[server]]
-listen = \"[::]:123\"
-accept-ntp-versions = [4, 5]
-[[server]]
 listen = \"[::]:124\"
 require-nts = true
 ";
@@ -178,10 +168,6 @@ require-nts = true
             (
                 11,
                 "`timestamp-mode = \"hardware\"` is not supported by this build",
-            ),
-            (
-                12,
-                "`accept-ntp-versions` with 5 is not supported by this build",
             ),
         ];
         assert_eq!(named, expected);
@@ -221,7 +207,6 @@ require-nts = true
             source("mode = \"nts-pool\"\naddress = \"a\""),
             source("mode = \"nts\"\naddress = \"a\"\nenable-srv-resolution = true"),
             source("mode = \"nts\"\naddress = \"a\"\nntp-version = 5"),
-            "[[server]]\nlisten = \"[::]:123\"\naccept-ntp-versions = [5]\n".to_owned(),
             format!("{ke}accept-ntp-versions = [4, 5]\n"),
             "[clock]\nclock = \"/dev/ptp0\"\n".to_owned(),
             "[clock]\ntimestamp-mode = \"hardware\"\n".to_owned(),

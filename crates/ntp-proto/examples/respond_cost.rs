@@ -19,8 +19,9 @@ use ntp_proto::keys::{Algorithm, Key, KeyRing};
 use ntp_proto::nts::{AeadAlgorithm, Keyset, MasterSecret, NtsRequest, SessionKeys};
 use ntp_proto::server::{
     Access, AccessList, Claim, Draft, Networks, Policy, RateLimit, Refusal, RootDispersion,
-    ServerNow, ServerView, WorkerState, respond,
+    ServerNow, ServerView, Versions, WorkerState, respond,
 };
+use ntp_proto::wire::v5::{self, Field};
 use ntp_proto::wire::{Header, Mac, Mode, Version, Writer, emit};
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, NtpTimestamp, Stratum, SystemTime,
@@ -143,6 +144,7 @@ fn kinds() -> Vec<Kind> {
         claim,
         policy: Arc::new(policy),
         keyset: Some(Arc::new(keyset())),
+        reference_ids: Some(Arc::default()),
     };
     let plain = || request(Mode::Client, None);
     let limit = |cutoff| RateLimit {
@@ -278,9 +280,53 @@ fn kinds() -> Vec<Kind> {
             },
             plain(),
         ),
+        kind("v5-plain", accepting_v5(), version_5(false, &[])),
+        kind("v5-interleaved", accepting_v5(), version_5(true, &[])),
+        kind(
+            "v5-information",
+            accepting_v5(),
+            version_5(
+                false,
+                &[
+                    Field::ReferenceTimestamp(NtpTimestamp::ZERO),
+                    Field::ReferenceIdsRequest {
+                        offset: 0,
+                        length: 16,
+                    },
+                ],
+            ),
+        ),
         kind("a-reply", Policy::default(), request(Mode::Server, None)),
         kind("malformed", Policy::default(), b"garbage".to_vec()),
     ]
+}
+
+fn accepting_v5() -> Policy {
+    Policy {
+        versions: Versions::UP_TO_4.with(Version::V5),
+        ..Policy::default()
+    }
+}
+
+/// A request of version 5, in interleaved mode or not, with these fields.
+fn version_5(interleaved: bool, fields: &[Field<'_>]) -> Vec<u8> {
+    let header = v5::Header {
+        flags: v5::Flags {
+            interleaved,
+            ..v5::Flags::NONE
+        },
+        client_cookie: v5::ClientCookie::from_bits(0x0123_4567_89ab_cdef),
+        server_cookie: v5::ServerCookie::from_bits(u64::from(interleaved)),
+        ..v5::Header::blank(Mode::Client)
+    };
+    let name = Field::Draft(v5::draft::NAMES[0].as_bytes());
+    let mut buffer = [0; 256];
+    let mut writer = Writer::new(&mut buffer);
+    header.emit(&mut writer).expect("it fits");
+    for field in [name].iter().chain(fields) {
+        field.emit(&mut writer).expect("it fits");
+    }
+    writer.finish().to_vec()
 }
 
 fn keyset() -> Keyset {

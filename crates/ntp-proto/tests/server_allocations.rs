@@ -7,8 +7,10 @@ use std::sync::Arc;
 use ntp_proto::keys::{Algorithm, Key, KeyRing};
 use ntp_proto::nts::{AeadAlgorithm, Keyset, MasterSecret, NtsRequest, SessionKeys};
 use ntp_proto::server::{
-    Claim, ClientList, Draft, Policy, RateLimit, ServerNow, ServerView, WorkerState, respond,
+    Claim, ClientList, Draft, Policy, RateLimit, ServerNow, ServerView, Versions, WorkerState,
+    respond,
 };
+use ntp_proto::wire::v5::{self, Correction, Field, Flags, SupportedVersions, draft};
 use ntp_proto::wire::{ExtensionField, Header, Mac, Mode, Version, Writer, emit};
 use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, SystemTime};
 use rand_chacha::ChaCha8Rng;
@@ -56,6 +58,50 @@ fn datagram(header: &Header, fields: &[ExtensionField<'_>], signed: bool) -> Vec
     octets.to_vec()
 }
 
+/// A request of version 5 with every field that a server answers, in interleaved mode.
+fn version_5(signed: bool) -> Vec<u8> {
+    let header = v5::Header {
+        flags: Flags {
+            interleaved: true,
+            ..Flags::NONE
+        },
+        ..v5::Header::blank(Mode::Client)
+    };
+    let fields = [
+        Field::Draft(draft::NAMES[0].as_bytes()),
+        Field::ServerInformation(SupportedVersions::NONE),
+        Field::ReferenceIdsRequest {
+            offset: 0,
+            length: 16,
+        },
+        Field::ReferenceTimestamp(NtpTimestamp::ZERO),
+        Field::MonotonicReceive {
+            epoch: 0,
+            timestamp: NtpTimestamp::ZERO,
+        },
+        Field::Padding(9),
+    ];
+    let mut buffer = [0; 512];
+    let mut writer = Writer::new(&mut buffer);
+    header.emit(&mut writer).unwrap();
+    for field in fields {
+        field.emit(&mut writer).unwrap();
+    }
+    if signed {
+        let mac = v5::Mac {
+            key_id: 1,
+            digest: &[0; 16],
+        };
+        Field::Mac(mac).emit(&mut writer).unwrap();
+        let (covered, digest) = v5::Mac::split_packet(writer.written_mut(), 16).unwrap();
+        digest.copy_from_slice(key().sign(covered).whole());
+    }
+    Field::Correction(Correction::default())
+        .emit(&mut writer)
+        .unwrap();
+    writer.finish().to_vec()
+}
+
 #[test]
 fn a_reply_allocates_nothing() {
     let view = ServerView {
@@ -68,9 +114,11 @@ fn a_reply_allocates_nothing() {
                 ..RateLimit::NONE
             },
             keys: KeyRing::new([key()]).unwrap(),
+            versions: Versions::UP_TO_4.with(Version::V5),
             ..Policy::default()
         }),
         keyset: Some(Arc::new(keyset())),
+        reference_ids: Some(Arc::default()),
     };
     let plain = Header {
         transmit_timestamp: NtpTimestamp::from_bits(0x0123_4567_89ab_cdef),
@@ -99,6 +147,8 @@ fn a_reply_allocates_nothing() {
         datagram(&plain, &[unique, nts], false),
         sealed(&plain),
         forged,
+        version_5(false),
+        version_5(true),
         b"garbage".to_vec(),
     ];
     let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
@@ -127,7 +177,8 @@ fn a_reply_allocates_nothing() {
     assert_eq!(allocations.count_total, 0);
     // Every kind of reply occurred.
     let counters = worker.counters();
-    assert_eq!(counters.statistics.total(), 8_000);
+    assert_eq!(counters.statistics.total(), 10_000);
+    assert!(counters.details.accepted_by_version[4] > 0);
     for count in [
         counters.statistics.accepted,
         counters.statistics.ignored,
@@ -153,6 +204,7 @@ fn sixteen_million_forged_addresses_neither_allocate_nor_exclude_other_clients()
             ..Policy::default()
         }),
         keyset: Some(Arc::new(keyset())),
+        reference_ids: None,
     };
     // Each request also makes the server keep a transmit timestamp (interleaved mode).
     let request = datagram(

@@ -358,6 +358,7 @@ impl SimServer {
             claim,
             policy: Arc::clone(&self.policy),
             keyset: self.config.nts.map(|nts| nts.keyset()),
+            reference_ids: None,
         }
     }
 }

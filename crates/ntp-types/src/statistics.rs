@@ -79,6 +79,12 @@ record! {
         interleaved: u64,
         /// Of the rate limited: answered with a RATE kiss.
         rate_kisses: u64,
+        /// Of the accepted: those of each protocol version, 1 to 5.
+        #[serde(rename = "accepted_packets_by_version")]
+        accepted_by_version: [u64; ServerDetails::VERSIONS],
+        /// Of the ignored: of version 5, under no draft or one that is not spoken here.
+        #[serde(rename = "unknown_draft_packets")]
+        unknown_drafts: u64,
         /// Latency of the accepted.
         latency: Latency,
     }
@@ -118,6 +124,11 @@ record! {
         /// Broken connections and TLS failures.
         failed: u64,
     }
+}
+
+impl ServerDetails {
+    /// Number of protocol versions.
+    pub const VERSIONS: usize = 5;
 }
 
 impl ServerStatistics {

@@ -17,6 +17,7 @@ macro_rules! counters {
         pub struct SharedCounters {
             $($name: AtomicU64,)*
             $($detail: AtomicU64,)*
+            versions: [AtomicU64; ServerDetails::VERSIONS],
             latencies: [AtomicU64; Latency::BUCKETS],
             latency_sum: AtomicU64,
         }
@@ -25,6 +26,9 @@ macro_rules! counters {
             fn store_all(&self, statistics: &ServerStatistics, details: &ServerDetails) {
                 $(self.$name.store(statistics.$name, Relaxed);)*
                 $(self.$detail.store(details.$detail, Relaxed);)*
+                for (shared, count) in self.versions.iter().zip(details.accepted_by_version) {
+                    shared.store(count, Relaxed);
+                }
                 for (bucket, count) in self.latencies.iter().zip(details.latency.counts) {
                     bucket.store(count, Relaxed);
                 }
@@ -35,6 +39,9 @@ macro_rules! counters {
             pub fn add_to(&self, statistics: &mut ServerStatistics, details: &mut ServerDetails) {
                 $(statistics.$name += self.$name.load(Relaxed);)*
                 $(details.$detail += self.$detail.load(Relaxed);)*
+                for (sum, count) in details.accepted_by_version.iter_mut().zip(&self.versions) {
+                    *sum += count.load(Relaxed);
+                }
                 for (sum, count) in details.latency.counts.iter_mut().zip(&self.latencies) {
                     *sum += count.load(Relaxed);
                 }
@@ -48,7 +55,7 @@ macro_rules! counters {
 counters! {
     received accepted denied ignored rate_limited send_errors nts_received nts_accepted nts_denied
     nts_rate_limited nts_nak;
-    malformed authenticated bad_authentication interleaved rate_kisses
+    malformed authenticated bad_authentication interleaved rate_kisses unknown_drafts
 }
 
 impl SharedCounters {

@@ -120,6 +120,11 @@ const COMBINED: &[Family] = &[
         Samples::Server(|server| server.details.map(|details| details.interleaved.into()))),
     counter("ntp_server_rate_kisses_total", "Of the rate limited requests: answered with kiss code RATE",
         Samples::Server(|server| server.details.map(|details| details.rate_kisses.into()))),
+    Family { name: "ntp_server_accepted_packets_by_version_total", kind: Kind::Counter,
+        help: "Of the accepted requests: those of each protocol version",
+        samples: Samples::ServerVersions(|server| server.details.map(|details| details.accepted_by_version)) },
+    counter("ntp_server_unknown_draft_packets_total", "Of the ignored datagrams: NTPv5 requests under no draft or one that is not spoken",
+        Samples::Server(|server| server.details.map(|details| details.unknown_drafts.into()))),
     Family { name: "ntp_server_latency_seconds", kind: Kind::Histogram,
         help: "Latency of the accepted requests, from the kernel's receive timestamp to the transmit timestamp of the reply",
         samples: Samples::ServerLatency(|server| server.details.map(|details| details.latency)) },
@@ -211,7 +216,9 @@ mod tests {
                 Samples::Source(_) | Samples::SourceDetails(_) | Samples::SourceStateSet { .. } => {
                     "ntp_source_"
                 }
-                Samples::Server(_) | Samples::ServerLatency(_) => "ntp_server_",
+                Samples::Server(_) | Samples::ServerVersions(_) | Samples::ServerLatency(_) => {
+                    "ntp_server_"
+                }
             };
             assert!(name.starts_with(part), "{name}");
             assert!(

@@ -22,7 +22,9 @@ pub use crate::figure::{Kind, Number};
 
 use std::collections::BTreeMap;
 
-use crate::observation::{Latency, Server, Source, SourceDetails, State, SystemDetails};
+use crate::observation::{
+    Latency, Server, ServerDetails, Source, SourceDetails, State, SystemDetails,
+};
 
 /// A metric family.
 ///
@@ -81,6 +83,8 @@ pub enum Samples {
     },
     /// Each server; label `listen_address`.
     Server(fn(&Server) -> Option<Number>),
+    /// Each server and protocol version, with the further label `version`.
+    ServerVersions(fn(&Server) -> Option<[u64; ServerDetails::VERSIONS]>),
     /// Each server, as a histogram: samples `_bucket` with the further label `le`, `_sum` and
     /// `_count`.
     ServerLatency(fn(&Server) -> Option<Latency>),

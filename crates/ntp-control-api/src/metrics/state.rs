@@ -121,6 +121,14 @@ impl<'a> Objects<'a> {
                     }
                 }
             }
+            Samples::ServerVersions(counts) => {
+                for (labels, server) in &self.servers {
+                    for (version, count) in (1..).zip(counts(server).into_iter().flatten()) {
+                        let labels = format_args!("{{{labels},version=\"{version}\"}}");
+                        sample("", labels, count.into());
+                    }
+                }
+            }
             Samples::ServerLatency(latency) => {
                 for (labels, server) in &self.servers {
                     if let Some(latency) = latency(server) {

@@ -79,6 +79,8 @@ pub(crate) fn sample() -> State {
         bad_authentication: 14,
         interleaved: 15,
         rate_kisses: 16,
+        accepted_by_version: [0, 0, 1, 2, 3],
+        unknown_drafts: 17,
         latency: Latency {
             counts: [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3],
             sum_nanos: 60_000_000,

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::Request;
@@ -18,6 +19,7 @@ use ntp_proto::engine::{
     Output, PersistedState, QueryId, Refusal, SendError, SourceId,
 };
 use ntp_proto::nts::KeyExchanged;
+use ntp_proto::reference_ids::BloomFilter;
 use ntp_proto::server::Claim;
 use ntp_time::{Adjustment, Monotonic, Stamp, SystemTime};
 use ntp_types::refclock::DeviceConfig;
@@ -372,6 +374,11 @@ impl Driver {
     pub(crate) fn claim(&self) -> (Now, Claim) {
         let now = self.now();
         (now, self.engine.claim(now))
+    }
+
+    /// Returns the reference IDs for clients of version 5.
+    pub(crate) fn reference_ids(&self) -> Option<Arc<BloomFilter>> {
+        self.engine.reference_ids()
     }
 
     /// Returns the time, and whether the clock is synchronised.

@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
+use ntp_proto::reference_ids::BloomFilter;
 use ntp_proto::server::{Claim, Policy, ServerView};
 use ntp_types::status::{ListenAddress, ServerStatus};
 use ntp_udp::ServerSocket;
@@ -31,6 +32,7 @@ pub(super) struct Endpoint {
     address: SocketAddr,
     policy: Arc<Policy>,
     keyset: Option<Arc<Keyset>>,
+    reference_ids: Option<Arc<BloomFilter>>,
     view: Arc<ArcSwap<ServerView>>,
     counters: Vec<Arc<SharedCounters>>,
     clients: Vec<Arc<SharedClientList>>,
@@ -42,6 +44,7 @@ pub(super) struct Endpoint {
 pub(super) struct WorkerContext<'a> {
     pub(super) claim: Claim,
     pub(super) keyset: Option<Arc<Keyset>>,
+    pub(super) reference_ids: Option<Arc<BloomFilter>>,
     pub(super) translator: &'a Translator,
     /// Where workers write their exit notice.
     pub(super) report: &'a Arc<UnixStream>,
@@ -75,11 +78,13 @@ impl Endpoint {
             claim: context.claim,
             policy: Arc::clone(&policy),
             keyset: context.keyset.clone(),
+            reference_ids: context.reference_ids.clone(),
         };
         let mut endpoint = Self {
             address,
             policy,
             keyset: context.keyset.clone(),
+            reference_ids: context.reference_ids.clone(),
             view: Arc::new(ArcSwap::from_pointee(view)),
             counters: Vec::new(),
             clients: Vec::new(),
@@ -190,13 +195,21 @@ impl Endpoint {
         self.store(claim);
     }
 
+    pub(super) fn publish_reference_ids(&mut self, reference_ids: Option<Arc<BloomFilter>>) {
+        self.reference_ids = reference_ids;
+        let claim = self.view.load().claim;
+        self.store(claim);
+    }
+
     fn store(&self, claim: Claim) {
         let policy = Arc::clone(&self.policy);
         let keyset = self.keyset.clone();
+        let reference_ids = self.reference_ids.clone();
         self.view.store(Arc::new(ServerView {
             claim,
             policy,
             keyset,
+            reference_ids,
         }));
     }
 

@@ -39,6 +39,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
+use ntp_proto::reference_ids::BloomFilter;
 use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, Shortcoming};
@@ -73,6 +74,7 @@ pub struct Listener {
 pub struct Servers {
     endpoints: Vec<Endpoint>,
     keyset: Option<Arc<Keyset>>,
+    reference_ids: Option<Arc<BloomFilter>>,
     /// Where the current keyset is found, if it may change.
     keyset_source: Option<Arc<ArcSwap<Keyset>>>,
     translator: Translator,
@@ -101,6 +103,7 @@ impl Servers {
         Ok(Self {
             endpoints: Vec::new(),
             keyset: None,
+            reference_ids: None,
             keyset_source: None,
             translator: translator.clone(),
             exit_notices,
@@ -123,6 +126,7 @@ impl Servers {
         let mut context = WorkerContext {
             claim,
             keyset: self.keyset.clone(),
+            reference_ids: self.reference_ids.clone(),
             translator: &self.translator,
             report: &self.report,
             next: &mut self.next_thread,
@@ -230,6 +234,18 @@ impl Servers {
         }
     }
 
+    /// Replaces the reference IDs at all present and future addresses, if they have changed.
+    fn publish_reference_ids(&mut self, reference_ids: Option<Arc<BloomFilter>>) {
+        let pointer = |ids: &Option<Arc<BloomFilter>>| ids.as_ref().map(Arc::as_ptr);
+        if pointer(&self.reference_ids) == pointer(&reference_ids) {
+            return;
+        }
+        self.reference_ids = reference_ids;
+        for endpoint in &mut self.endpoints {
+            endpoint.publish_reference_ids(self.reference_ids.clone());
+        }
+    }
+
     /// Uses the current NTS cookie keys of `source` from now on, at the end of each round.
     pub(crate) fn follow_keyset(&mut self, source: Arc<ArcSwap<Keyset>>) {
         self.keyset_source = Some(source);
@@ -310,10 +326,11 @@ impl Pollable for Servers {
         self.check_workers(context.set).map_err(Failure::Serve)
     }
 
-    /// Publishes the claim and the cookie keys.
+    /// Publishes the claim, the reference IDs and the cookie keys.
     fn after_round(&mut self, context: &mut Context<'_>) {
         let (_, claim) = context.driver.claim();
         self.publish(claim);
+        self.publish_reference_ids(context.driver.reference_ids());
         self.update_keyset();
     }
 }

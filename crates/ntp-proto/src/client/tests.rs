@@ -80,6 +80,7 @@ impl Pair {
                 claim: Claim::local(local, -20),
                 policy: Arc::new(policy),
                 keyset: None,
+                reference_ids: None,
             },
             rng: ChaCha12Rng::from_seed([1; 32]),
             now: NtpDuration::ZERO,

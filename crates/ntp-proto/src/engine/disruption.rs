@@ -24,6 +24,7 @@ impl Engine {
         // Timestamps of open exchanges are those of the other counter.
         self.handle_all(now, SourceInput::ClockStepped);
         self.clock_epoch = self.clock_epoch.wrapping_add(1);
+        self.phase_free.restart();
         self.restart_discipline();
         self.time_floor.record_hold(now.monotonic, false);
         if core::mem::take(&mut self.sync.synchronized) {

@@ -16,7 +16,9 @@
 //! the list alone is not sufficient, because a second inserted into smeared time would be one too
 //! many.
 
-use ntp_time::{Frequency, LeapIndicator, Monotonic, NtpDuration, ReferenceId, SystemTime};
+use ntp_time::{
+    Frequency, LeapIndicator, Monotonic, NtpDuration, ReferenceId, SystemTime, Timescale,
+};
 
 use super::source::SourceInput;
 use super::{Engine, Event, LogRateLimit, Now};
@@ -261,6 +263,32 @@ impl Engine {
         match (self.config.leap_handling, self.leap.second) {
             (LeapHandling::Kernel | LeapHandling::Slew, Some(second)) => second.indicator(),
             _ => LeapIndicator::None,
+        }
+    }
+
+    /// Leap indicator sent to clients of version 5: for leap seconds within 14 days
+    /// (draft-ietf-ntp-ntpv5, "Header"), as far as the list knows them.
+    pub(super) fn leap_within_a_fortnight(&self, system: SystemTime) -> LeapIndicator {
+        const FORTNIGHT: NtpDuration = NtpDuration::from_seconds(14 * 86_400);
+        let announced = self.leap_announcement();
+        let handled = matches!(
+            self.config.leap_handling,
+            LeapHandling::Kernel | LeapHandling::Slew
+        );
+        let table = self.leap.table.as_ref();
+        let listed = table
+            .filter(|table| handled && table.is_valid(system))
+            .and_then(|table| table.nearest(system, FORTNIGHT))
+            .filter(|second| system < second.midnight);
+        listed.map_or(announced, |second| second.indicator())
+    }
+
+    /// Timescale of the clock.
+    pub(super) fn served_timescale(&self) -> Timescale {
+        if self.config.leap_handling == LeapHandling::Smear || self.follows_smeared_time() {
+            Timescale::SmearedUtc
+        } else {
+            Timescale::Utc
         }
     }
 

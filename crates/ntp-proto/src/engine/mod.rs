@@ -50,6 +50,7 @@ mod leap;
 mod log_rate_limit;
 mod measure;
 mod output;
+mod phase_free;
 mod prediction;
 mod reading;
 mod replay;
@@ -64,6 +65,7 @@ mod view;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDuration};
 use rand_core::RngCore as _;
@@ -88,7 +90,8 @@ pub use time_floor::TimePrior;
 
 use crate::client::{Association, LocalIdentity};
 use crate::discipline::{Discipline, FrequencyPrior, NoiseLaw, Steering};
-use crate::reference_ids::ServerId;
+use crate::reference_ids::{BloomFilter, ServerId};
+use crate::server::PhaseFreeClock;
 use jump_detector::JumpDetector;
 use leap::LeapPlan;
 use replay::{ReplayHooks, Rng};
@@ -151,6 +154,9 @@ pub struct Engine {
     clock_epoch: u32,
     /// ID under which our server is found in loops, if it serves version 5.
     server_id: Option<ServerId>,
+    phase_free: PhaseFreeClock,
+    /// What clients of version 5 get to find loops.
+    reference_ids: Option<Arc<BloomFilter>>,
     /// Changes to the clock requested by the current input, sent as one.
     pending_adjustment: Adjustment,
     phase: Phase,
@@ -211,6 +217,8 @@ impl Engine {
             slew: None,
             clock_epoch: 0,
             server_id: None,
+            phase_free: PhaseFreeClock::new(now.system, seed),
+            reference_ids: None,
             pending_adjustment: if config.clock.steerable
                 && (phase == Phase::Running || config.serves_local_time())
             {

@@ -19,28 +19,43 @@
 //! A server with local stratum 1 is a reference by configuration. It has nothing to compare itself
 //! with, so no meaningful dispersion exists, and it sends zero.
 
-use ntp_time::{LeapIndicator, NtpShort, NtpTimestamp, ReferenceId, Stratum, SystemTime};
+use ntp_time::{
+    LeapIndicator, NtpShort, NtpTimestamp, ReferenceId, Stratum, SystemTime, Timescale,
+};
+
+use std::sync::Arc;
 
 use super::steer::SYNCHRONIZED_BOUND;
 use super::{Engine, Now};
+use crate::reference_ids::BloomFilter;
 use crate::server::{Claim, LocalMode, RootDispersion};
 
 impl Engine {
+    /// Returns the reference IDs that the server sends. The pointer changes with the contents.
+    pub fn reference_ids(&self) -> Option<Arc<BloomFilter>> {
+        self.reference_ids.clone()
+    }
+
     /// Returns the header fields that the server sends from `now` on.
     pub fn claim(&self, now: Now) -> Claim {
         let local = local(self.config.local_stratum, self.config.local_reference_id);
         let precision = self.config.clock.precision;
         let epoch = self.clock_epoch;
+        let timescale = self.served_timescale();
+        let base = Claim {
+            epoch,
+            timescale,
+            tai_offset: self.tai_offset(now).filter(|_| timescale == Timescale::Utc),
+            leap_ahead: self.leap_within_a_fortnight(now.system),
+            phase_free: self.phase_free(),
+            ..Claim::local(local, precision)
+        };
         let Some(figures) = self.served_figures(now).filter(|_| self.sync.synchronized) else {
-            return Claim {
-                epoch,
-                ..Claim::local(local, precision)
-            };
+            return base;
         };
         Claim {
             leap: self.sync.leap,
             stratum: self.sync.stratum,
-            precision,
             root_delay: NtpShort::from_duration_ceil(figures.root_delay),
             root_dispersion: RootDispersion {
                 value: figures.root_dispersion,
@@ -57,8 +72,7 @@ impl Engine {
                 .reference_time
                 .map_or(NtpTimestamp::ZERO, SystemTime::to_ntp),
             limit: SYNCHRONIZED_BOUND,
-            local,
-            epoch,
+            ..base
         }
     }
 }

@@ -286,6 +286,7 @@ impl Engine {
         self.jump_detector.record_own_step(applied.step);
         if applied.step != NtpDuration::ZERO || applied.frequency != self.ledger.frequency() {
             self.ledger.record(&applied);
+            self.follow_phase_free(&applied);
         }
         if applied.step != NtpDuration::ZERO {
             self.clock_epoch = self.clock_epoch.wrapping_add(1);
@@ -308,15 +309,18 @@ impl Engine {
     pub(super) fn clock_jumped(&mut self, now: Now, jump: NtpDuration) {
         let frequency = self.ledger.frequency();
         self.clock_epoch = self.clock_epoch.wrapping_add(1);
-        self.ledger.record(&Applied {
+        let applied = Applied {
             at: now.system - jump - READING_SLACK,
             step: jump,
             frequency,
-        });
+        };
+        self.ledger.record(&applied);
+        self.follow_phase_free(&applied);
         self.handle_all(now, SourceInput::ClockStepped);
         if self.detect_leap_second(now, jump) {
             return;
         }
+        self.phase_free.restart();
         self.shift_measurements(jump);
         self.emit(Event::ClockDisturbed { change: jump });
         self.reacquire(now, jump);

@@ -157,6 +157,7 @@ fn exchange(request: &[u8]) -> (Verdict, Vec<u8>) {
         claim: Claim::UNSYNCHRONIZED,
         policy: Arc::new(Policy::default()),
         keyset: Some(Arc::new(keyset())),
+        reference_ids: None,
     };
     let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
     let mut draft = Draft::new();

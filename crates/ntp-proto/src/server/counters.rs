@@ -13,9 +13,9 @@ pub struct Counters {
     pub details: ServerDetails,
 }
 
-/// Counts one datagram. `nts` is whether the request has NTS.
+/// Counts one datagram that begins with `first`. `nts` is whether the request has NTS.
 #[inline]
-pub(super) fn count(counters: &mut Counters, verdict: Verdict, nts: bool) {
+pub(super) fn count(counters: &mut Counters, verdict: Verdict, first: u8, nts: bool) {
     let Counters {
         statistics,
         details,
@@ -30,6 +30,7 @@ pub(super) fn count(counters: &mut Counters, verdict: Verdict, nts: bool) {
             authenticated,
         } => {
             one(&mut statistics.accepted, true);
+            count_version(&mut details.accepted_by_version, first);
             one(&mut details.interleaved, interleaved);
             one(&mut details.authenticated, authenticated && !nts);
         }
@@ -50,12 +51,23 @@ pub(super) fn count(counters: &mut Counters, verdict: Verdict, nts: bool) {
             one(&mut statistics.ignored, true);
             one(
                 &mut details.malformed,
-                matches!(reason, Reason::Malformed(_)),
+                matches!(reason, Reason::Malformed(_) | Reason::Version(_)),
             );
+            one(&mut details.unknown_drafts, reason == Reason::UnknownDraft);
         }
     }
     if nts {
         count_nts(statistics, verdict);
+    }
+}
+
+/// Counts an answered request by the version in its first octet.
+#[inline]
+fn count_version(accepted: &mut [u64; ServerDetails::VERSIONS], first: u8) {
+    // Version 0 is never answered; it would be the last of all numbers.
+    let index = usize::from((first >> 3) & 7).wrapping_sub(1);
+    if let Some(count) = accepted.get_mut(index) {
+        *count = count.wrapping_add(1);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ntp_time::SystemTime;
+use ntp_time::{NtpDuration, SystemTime};
 use rand_core::RngCore;
 
 use crate::keys::Key;
@@ -13,6 +13,7 @@ use super::StampToken;
 use super::echoed::Echoed;
 use super::interleaved::mark_transmit;
 use super::nts::{self, NtsFields, Session};
+use super::v5::Response;
 
 /// Buffer for one reply. A worker keeps one for each place in its batch and reuses it.
 #[derive(Clone, Debug)]
@@ -22,6 +23,10 @@ pub struct Draft {
     length: usize,
     /// The transmit timestamp is already set: that of the previous reply.
     interleaved: bool,
+    /// What is added to the transmit timestamp: that of the reply may be in another timescale.
+    scale_offset: NtpDuration,
+    /// Length of what follows the tag and is not authenticated, in octets.
+    trailer: usize,
     signature: Option<Signature>,
     /// NTS session of the request, until the reply is sealed.
     session: Option<Session>,
@@ -32,8 +37,10 @@ pub struct Draft {
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
     pub(super) key: Arc<Key>,
-    /// Length of the digest, at the end of the reply, in octets.
+    /// Length of the digest, at the end of the reply or before its trailer, in octets.
     pub(super) length: usize,
+    /// What the digest does not cover before it: key ID and, in version 5, type and length.
+    pub(super) prefix: usize,
 }
 
 /// Parts of a reply.
@@ -67,6 +74,8 @@ impl Draft {
             octets: [0; Self::CAPACITY],
             length: 0,
             interleaved: false,
+            scale_offset: NtpDuration::ZERO,
+            trailer: 0,
             signature: None,
             session: None,
             token: None,
@@ -84,10 +93,15 @@ impl Draft {
             return &[];
         };
         if let (false, Some(header)) = (self.interleaved, reply.first_chunk_mut()) {
-            Header::set_transmit_timestamp(header, mark_transmit(transmit.to_ntp()));
+            let transmit = transmit.to_ntp() + self.scale_offset;
+            // At the same place in version 5.
+            Header::set_transmit_timestamp(header, mark_transmit(transmit));
         }
+        let authenticated = reply.len().saturating_sub(self.trailer);
         if let Some(session) = &self.session {
-            let sealed = session.seal(reply);
+            let sealed = reply
+                .get_mut(..authenticated)
+                .and_then(|reply| session.seal(reply));
             self.session = None;
             // A sealed NTS reply cannot be stamped again.
             self.interleaved = true;
@@ -98,12 +112,8 @@ impl Draft {
                 return &[];
             }
         }
-        if let Some(Signature { key, length }) = &self.signature
-            && let Some((covered, digest)) = Mac::split_packet(reply, *length)
-        {
-            for (to, from) in digest.iter_mut().zip(key.sign(covered).whole()) {
-                *to = *from;
-            }
+        if let Some(signature) = &self.signature {
+            signature.write(reply.get_mut(..authenticated).unwrap_or_default());
         }
         reply
     }
@@ -128,6 +138,8 @@ impl Draft {
     #[inline]
     pub(super) fn clear(&mut self) {
         self.length = 0;
+        self.scale_offset = NtpDuration::ZERO;
+        self.trailer = 0;
         self.signature = None;
         self.session = None;
         self.token = None;
@@ -169,6 +181,27 @@ impl Draft {
         Ok(())
     }
 
+    /// Writes a response of version 5. The draft must be empty except for a session.
+    #[inline(always)]
+    pub(super) fn write_version_5(
+        &mut self,
+        response: Response<'_>,
+        random: &mut impl RngCore,
+    ) -> Result<(), EmitError> {
+        let length = response.length();
+        let room = self
+            .octets
+            .get_mut(..length)
+            .ok_or(EmitError::BufferTooSmall)?;
+        self.trailer = response.write(&mut Writer::new(room), self.session.as_mut(), random)?;
+        self.length = length;
+        self.scale_offset = response.scale_offset;
+        self.interleaved = response.interleaved;
+        self.token = response.token;
+        self.signature = response.into_signature();
+        Ok(())
+    }
+
     /// Writes a reply that is more than a header. Returns its length.
     #[inline(never)]
     fn write_long(
@@ -186,7 +219,11 @@ impl Draft {
                 emit(header, echoed.iter(), Some(Mac::CRYPTO_NAK), &mut writer)?;
             }
             Authenticator::Signature(signature) => {
-                emit(header, echoed.iter(), Some(signature.blank()), &mut writer)?;
+                let mac = Mac {
+                    key_id: signature.key.id(),
+                    digest: signature.blank(),
+                };
+                emit(header, echoed.iter(), Some(mac), &mut writer)?;
                 self.signature = Some(signature);
             }
             Authenticator::Nts(keyset) => {
@@ -199,12 +236,22 @@ impl Draft {
 }
 
 impl Signature {
-    /// The MAC with a zero digest, which is calculated when the reply is sealed.
-    fn blank(&self) -> Mac<'static> {
+    /// A zero digest; the right one is calculated when the reply is sealed.
+    pub(super) fn blank(&self) -> &'static [u8] {
         const BLANK: [u8; 64] = [0; 64];
-        Mac {
-            key_id: self.key.id(),
-            digest: BLANK.get(..self.length).unwrap_or_default(),
+        BLANK.get(..self.length).unwrap_or_default()
+    }
+
+    /// Overwrites the digest at the end of `reply`.
+    fn write(&self, reply: &mut [u8]) {
+        let at = reply.len().saturating_sub(self.length);
+        let Some((front, digest)) = reply.split_at_mut_checked(at) else {
+            return;
+        };
+        let covered = front.len().saturating_sub(self.prefix);
+        let tag = self.key.sign(front.get(..covered).unwrap_or_default());
+        for (to, from) in digest.iter_mut().zip(tag.whole()) {
+            *to = *from;
         }
     }
 }

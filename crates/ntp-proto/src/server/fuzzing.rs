@@ -8,11 +8,11 @@ use ntp_time::{Monotonic, NtpDuration, SystemTime};
 
 use super::{
     Access, Claim, Draft, Kind, Policy, RateLimit, Reason, Refusal, ServerNow, ServerView, Verdict,
-    WorkerState, respond,
+    Versions, WorkerState, respond,
 };
 use crate::keys::{Algorithm, Key, KeyRing};
 use crate::nts::{Keyset, MasterSecret};
-use crate::wire::{ExtensionField, Header, Mode, Packet, Version};
+use crate::wire::{ExtensionField, Header, Mode, Packet, Version, v5};
 
 const FROM: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 123);
 const RECEIVED: SystemTime = SystemTime::from_nanos(1_700_000_000_123_456_789);
@@ -28,6 +28,7 @@ pub fn check(request: &[u8]) {
             claim: Claim::UNSYNCHRONIZED,
             policy: Arc::new(policy),
             keyset: Some(Arc::new(Keyset::new(MasterSecret::new([9; 64])))),
+            reference_ids: None,
         };
         let mut worker = WorkerState::new(&view.policy, 1, [1; 32]);
         // The second is a repetition, which the rate limit may refuse.
@@ -51,6 +52,11 @@ fn exchange(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<
     let stamp_token = draft.stamp_token();
     let reply = draft.seal(transmit).to_vec();
 
+    let first = request.first().copied().unwrap_or_default();
+    if v5::Header::is_version_5(first) {
+        check_version_5(request, verdict, &reply);
+        return reply;
+    }
     let parsed = Packet::parse(request);
     let (kind, authenticated) = match verdict {
         Verdict::Answer {
@@ -106,6 +112,41 @@ fn exchange(view: &ServerView, worker: &mut WorkerState, request: &[u8]) -> Vec<
     reply
 }
 
+fn check_version_5(request: &[u8], verdict: Verdict, reply: &[u8]) {
+    let Verdict::Answer {
+        kind,
+        interleaved,
+        authenticated,
+    } = verdict
+    else {
+        assert!(reply.is_empty(), "an ignored datagram left a reply");
+        return;
+    };
+    assert_eq!(reply.len(), request.len());
+    let request = v5::Packet::parse(request).expect("only packets are answered");
+    let packet = v5::Packet::parse(reply).expect("a reply is a packet");
+    let (asked, header) = (request.header, packet.header);
+    assert_eq!((asked.mode, header.mode), (Mode::Client, Mode::Server));
+    assert_eq!(header.client_cookie, asked.client_cookie);
+    assert_eq!(packet.draft, request.draft);
+    assert!(
+        packet
+            .draft
+            .is_some_and(|name| v5::draft::known_name(name).is_some())
+    );
+    // No pair was ever completed.
+    assert!(!interleaved && !header.flags.interleaved);
+    assert_eq!(
+        header.flags.authentication_nak,
+        matches!(kind, Kind::CryptoNak | Kind::NtsNak)
+    );
+    assert_eq!(header.poll == v5::Header::NEVER, kind == Kind::Deny);
+    let sealed = packet
+        .fields()
+        .any(|field| field.field_type == ExtensionField::NTS_AUTHENTICATOR);
+    assert_eq!(authenticated, sealed || packet.mac.is_some());
+}
+
 fn check_header(request: &Header, reply: &Header, transmit: SystemTime) {
     match request.mode {
         Mode::Client => assert_eq!(reply.mode, Mode::Server),
@@ -143,9 +184,11 @@ fn policies() -> [Policy; 4] {
         Policy::default(),
         Policy {
             keys: KeyRing::new(keys.into_iter().flatten()).unwrap_or_default(),
+            versions: Versions::UP_TO_4.with(Version::V5),
             ..Policy::default()
         },
         Policy {
+            versions: Versions::UP_TO_4.with(Version::V5),
             access: Access::from_rules(Some(Refusal::Deny), []),
             ..Policy::default()
         },
@@ -157,6 +200,7 @@ fn policies() -> [Policy; 4] {
                 ..RateLimit::NONE
             },
             require_nts: Some(Refusal::Ignore),
+            versions: Versions::UP_TO_4.with(Version::V5),
             ..Policy::default()
         },
     ]

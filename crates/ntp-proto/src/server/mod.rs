@@ -71,6 +71,7 @@ mod policy;
 mod rate_limit;
 #[cfg(test)]
 mod tests;
+mod v5;
 mod view;
 mod worker;
 
@@ -86,15 +87,16 @@ pub use draft::Draft;
 pub use interleaved::StampToken;
 pub use policy::{Policy, Versions};
 pub use rate_limit::{LEAK_THRESHOLD, RateLimit};
-pub use view::{Claim, LocalMode, RootDispersion, ServerView};
+pub use view::{Claim, LocalMode, PhaseFreeClock, RootDispersion, ServerView};
 pub use worker::WorkerState;
 
-use crate::keys::Key;
+use crate::keys::{Key, KeyId};
 use crate::nts::Keyset;
-use crate::wire::{Header, Malformed, Mode, Packet, Version};
+use crate::wire::v5::draft::is_marker;
+use crate::wire::{self, Header, Malformed, Mode, Packet, Version};
 use client::Client;
 use draft::{Authenticator, Reply, Signature};
-use nts::Fields;
+use nts::{Fields, NtsFields};
 use rate_limit::Charge;
 use view::SystemVariables;
 
@@ -154,6 +156,8 @@ pub enum Reason {
     NotARequest(Mode),
     /// Its version is not accepted by this server.
     Version(Version),
+    /// It is of version 5, under no draft or one that is not spoken here.
+    UnknownDraft,
     /// The access lists refuse its sender.
     Access,
     /// It has no NTS, which is required.
@@ -184,20 +188,24 @@ pub fn respond(
         view,
         client: from.ip().into(),
         now,
+        arrived: received,
         received: received.to_ntp(),
         length: request.len(),
     };
     let mut nts = false;
     let port = from.port();
+    let first = request.first().copied().unwrap_or_default();
     // Nearly every request is a header only. Those use a copy of their own, from which the compiler
     // removes the code for everything else: a third of it.
     let verdict = if request.len() == Header::LEN {
         context.decide(worker, port, request, draft, &mut nts)
+    } else if wire::v5::Header::is_version_5(first) {
+        context.decide_version_5(worker, port, request, draft, &mut nts)
     } else {
         context.decide_with_extensions(worker, port, request, draft, &mut nts)
     };
     let verdict = verdict.unwrap_or_else(Verdict::Ignore);
-    counters::count(&mut worker.counters, verdict, nts);
+    counters::count(&mut worker.counters, verdict, first, nts);
     verdict
 }
 
@@ -207,6 +215,8 @@ struct RequestContext<'a> {
     view: &'a ServerView,
     client: Client,
     now: ServerNow,
+    arrived: SystemTime,
+    /// `arrived` in the format of packets.
     received: NtpTimestamp,
     length: usize,
 }
@@ -243,16 +253,8 @@ impl RequestContext<'_> {
         draft: &mut Draft,
         nts: &mut bool,
     ) -> Result<Verdict, Reason> {
-        let policy = &*self.view.policy;
-        if port == 0 {
-            return Err(Reason::Unanswerable);
-        }
-        let denied = match policy.access.check(self.client) {
-            None => false,
-            Some(Refusal::Deny) => true,
-            Some(Refusal::Ignore) => return Err(Reason::Access),
-        };
-        let packet = Packet::parse(request).map_err(Reason::Malformed)?;
+        let denied = self.admit(port)?;
+        let packet = Packet::parse(request).map_err(|malformed| self.malformed(malformed))?;
         let Header { mode, version, .. } = packet.header;
         let is_request = match mode {
             Mode::Client | Mode::SymmetricActive => true,
@@ -262,20 +264,20 @@ impl RequestContext<'_> {
         if !is_request {
             return Err(Reason::NotARequest(mode));
         }
-        if !policy.versions.contains(version) {
+        if !self.view.policy.versions.contains(version) {
             return Err(Reason::Version(version));
         }
         let fields = Fields::from_packet(&packet);
         *nts = fields.nts.is_some();
-        let WorkerState {
-            limiter, random, ..
-        } = worker;
-        let limited = match limiter.charge(self.client, self.now.monotonic, random) {
-            Charge::Within => false,
-            Charge::OverWithKiss => true,
-            Charge::Over => return Err(Reason::RateLimited),
+        let limited = self.charge(worker)?;
+        let authentication = match (&fields.nts, packet.mac) {
+            (Some(nts), _) => self.authenticate_nts(nts, draft)?,
+            // Without keys, MACs are ignored.
+            (None, Some(mac)) if !self.view.policy.keys.is_empty() && !mac.is_crypto_nak() => {
+                self.authenticate_mac(packet.authenticated(), mac.key_id, mac.digest)
+            }
+            _ => Authentication::None,
         };
-        let authentication = self.authenticate(&packet, &fields, draft)?;
         let restrictions = Restrictions { denied, limited };
         self.write_reply(
             worker,
@@ -285,6 +287,45 @@ impl RequestContext<'_> {
             authentication,
             draft,
         )
+    }
+
+    /// Why a datagram is ignored that is no packet of versions 1 to 4.
+    #[cold]
+    fn malformed(&self, malformed: Malformed) -> Reason {
+        match malformed {
+            // A header alone states no draft.
+            Malformed::Version(5) if self.view.policy.versions.contains(Version::V5) => {
+                Reason::UnknownDraft
+            }
+            Malformed::Version(5) => Reason::Version(Version::V5),
+            malformed => Reason::Malformed(malformed),
+        }
+    }
+
+    /// Checks whether the sender may ask. Returns whether it gets a DENY kiss.
+    #[inline(always)]
+    fn admit(&self, port: u16) -> Result<bool, Reason> {
+        if port == 0 {
+            return Err(Reason::Unanswerable);
+        }
+        match self.view.policy.access.check(self.client) {
+            None => Ok(false),
+            Some(Refusal::Deny) => Ok(true),
+            Some(Refusal::Ignore) => Err(Reason::Access),
+        }
+    }
+
+    /// Charges the request to the sender. Returns whether it gets a RATE kiss.
+    #[inline(always)]
+    fn charge(&self, worker: &mut WorkerState) -> Result<bool, Reason> {
+        let WorkerState {
+            limiter, random, ..
+        } = worker;
+        match limiter.charge(self.client, self.now.monotonic, random) {
+            Charge::Within => Ok(false),
+            Charge::OverWithKiss => Ok(true),
+            Charge::Over => Err(Reason::RateLimited),
+        }
     }
 
     #[inline(always)]
@@ -317,6 +358,7 @@ impl RequestContext<'_> {
             (Authentication::Key(key), Some(mac)) => Authenticator::Signature(Signature {
                 key: Arc::clone(key),
                 length: mac.digest.len(),
+                prefix: size_of::<KeyId>(),
             }),
             (Authentication::Nts(keyset), _) => Authenticator::Nts(keyset),
             (Authentication::KeyFailed, _) if kind == Kind::CryptoNak => Authenticator::CryptoNak,
@@ -346,31 +388,27 @@ impl RequestContext<'_> {
         }
     }
 
-    /// Authenticates the request by its NTS fields or its MAC.
+    /// Authenticates the request by its NTS fields.
     #[inline(always)]
-    fn authenticate(
+    fn authenticate_nts(
         &self,
-        packet: &Packet<'_>,
-        fields: &Fields<'_>,
+        fields: &NtsFields<'_>,
         draft: &mut Draft,
     ) -> Result<Authentication<'_>, Reason> {
-        if let Some(nts) = &fields.nts {
-            return match self.view.keyset.as_deref() {
-                Some(keyset) if keyset.is_empty() => Err(Reason::NoKeys),
-                Some(keyset) if draft.open(keyset, nts) => Ok(Authentication::Nts(keyset)),
-                Some(_) | None => Ok(Authentication::NtsFailed),
-            };
+        match self.view.keyset.as_deref() {
+            Some(keyset) if keyset.is_empty() => Err(Reason::NoKeys),
+            Some(keyset) if draft.open(keyset, fields) => Ok(Authentication::Nts(keyset)),
+            Some(_) | None => Ok(Authentication::NtsFailed),
         }
-        let keys = &self.view.policy.keys;
-        Ok(match packet.mac {
-            Some(mac) if !keys.is_empty() && !mac.is_crypto_nak() => match keys.get(mac.key_id) {
-                Some(key) if key.verify(packet.authenticated(), mac.digest) => {
-                    Authentication::Key(key)
-                }
-                _ => Authentication::KeyFailed,
-            },
-            _ => Authentication::None,
-        })
+    }
+
+    /// Authenticates the request by its MAC.
+    #[inline(always)]
+    fn authenticate_mac(&self, covered: &[u8], key_id: KeyId, digest: &[u8]) -> Authentication<'_> {
+        match self.view.policy.keys.get(key_id) {
+            Some(key) if key.verify(covered, digest) => Authentication::Key(key),
+            _ => Authentication::KeyFailed,
+        }
     }
 
     fn kind(
@@ -422,10 +460,24 @@ impl RequestContext<'_> {
             root_delay: system.root_delay,
             root_dispersion: system.root_dispersion,
             reference_id: system.reference_id,
-            reference_timestamp: system.reference_timestamp,
+            reference_timestamp: self.reference_timestamp(request, &system),
             origin_timestamp: request.transmit_timestamp,
             receive_timestamp: interleaved::mark_receive(self.received),
             transmit_timestamp: NtpTimestamp::ZERO,
+        }
+    }
+}
+
+impl RequestContext<'_> {
+    /// The reference timestamp of a reply: the marker of version 5 if the client sent it and
+    /// version 5 is accepted, by which it learns that it may use that version.
+    #[inline(always)]
+    fn reference_timestamp(&self, request: &Header, system: &SystemVariables) -> NtpTimestamp {
+        let marker = request.reference_timestamp;
+        if self.view.policy.versions.contains(Version::V5) && is_marker(marker) {
+            marker
+        } else {
+            system.reference_timestamp
         }
     }
 }

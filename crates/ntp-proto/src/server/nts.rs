@@ -11,7 +11,7 @@ use rand_core::RngCore;
 use super::Draft;
 use super::echoed::Echoed;
 use crate::nts::{AeadAlgorithm, Cookie, Direction, Keyset, SessionKeys};
-use crate::wire::{EmitError, ExtensionField, Header, NtsAuthenticator, Packet, Writer, emit};
+use crate::wire::{EmitError, ExtensionField, Header, NtsAuthenticator, Packet, Writer, emit, v5};
 
 /// Extension fields of a request that concern the server.
 #[derive(Clone, Copy)]
@@ -52,8 +52,7 @@ impl<'a> Fields<'a> {
     #[inline(never)]
     fn search(packet: &Packet<'a>) -> Self {
         let mut fields = Self::NONE;
-        let (mut cookies, mut placeholders) = (0, 0);
-        let mut cookie = None;
+        let mut search = NtsSearch::default();
         let mut extensions = packet.extensions();
         loop {
             let associated = extensions.preceding();
@@ -63,25 +62,58 @@ impl<'a> Fields<'a> {
             if fields.echoed.keep(field) {
                 continue;
             }
-            match field.field_type {
-                ExtensionField::NTS_COOKIE => {
-                    cookies += 1;
-                    cookie = Some(field.body);
-                }
-                ExtensionField::NTS_PLACEHOLDER => placeholders += 1,
-                ExtensionField::NTS_AUTHENTICATOR => {
-                    fields.nts = Some(NtsFields {
-                        cookie: cookie.filter(|_| cookies == 1),
-                        requested: 1 + placeholders,
-                        associated,
-                        authenticator: field.body,
-                    });
-                    // Fields after the authenticator are not authenticated, and are ignored.
-                    return fields;
-                }
-                _ => {}
+            fields.nts = search.add(field, associated);
+            if fields.nts.is_some() {
+                // Fields after the authenticator are not authenticated, and are ignored.
+                return fields;
             }
         }
+    }
+}
+
+impl<'a> NtsFields<'a> {
+    /// The fields of NTS in a request of version 5.
+    #[inline(never)]
+    pub(super) fn search_version_5(packet: &v5::Packet<'a>) -> Option<Self> {
+        let mut search = NtsSearch::default();
+        let mut fields = packet.fields();
+        loop {
+            let associated = fields.preceding();
+            if let Some(nts) = search.add(fields.next()?, associated) {
+                return Some(nts);
+            }
+        }
+    }
+}
+
+/// Collects the fields of NTS up to the authenticator.
+#[derive(Default)]
+struct NtsSearch<'a> {
+    cookies: usize,
+    placeholders: usize,
+    cookie: Option<&'a [u8]>,
+}
+
+impl<'a> NtsSearch<'a> {
+    /// Adds a field that follows `associated`. Returns the result if it is the authenticator.
+    fn add(&mut self, field: ExtensionField<'a>, associated: &'a [u8]) -> Option<NtsFields<'a>> {
+        match field.field_type {
+            ExtensionField::NTS_COOKIE => {
+                self.cookies += 1;
+                self.cookie = Some(field.body);
+            }
+            ExtensionField::NTS_PLACEHOLDER => self.placeholders += 1,
+            ExtensionField::NTS_AUTHENTICATOR => {
+                return Some(NtsFields {
+                    cookie: self.cookie.filter(|_| self.cookies == 1),
+                    requested: 1 + self.placeholders,
+                    associated,
+                    authenticator: field.body,
+                });
+            }
+            _ => {}
+        }
+        None
     }
 }
 
@@ -148,6 +180,53 @@ fn open_long(sealed: &[u8], open: impl FnOnce(&mut [u8]) -> bool) -> bool {
     })
 }
 
+impl Session {
+    /// Length of the authenticator field with `cookies` cookies, in octets.
+    fn field_length(&self, cookies: usize) -> usize {
+        let algorithm = self.keys.algorithm();
+        let cookie = ExtensionField::PREFIX + Keyset::cookie_length(algorithm);
+        let sealed = AeadAlgorithm::OVERHEAD + cookies * cookie;
+        ExtensionField::PREFIX + NtsAuthenticator::body_length(algorithm.nonce_length(), sealed)
+    }
+
+    /// Number of cookies to send and length of the authenticator field with them, if the field has
+    /// `room` octets.
+    pub(super) fn plan(&self, room: usize) -> (usize, usize) {
+        let cookie = ExtensionField::PREFIX + Keyset::cookie_length(self.keys.algorithm());
+        let cookies = (room.saturating_sub(self.field_length(0)) / cookie)
+            .min(self.requested)
+            .min(Cookie::MAX_STORED);
+        (cookies, self.field_length(cookies))
+    }
+
+    /// Fills the authenticator field of `length` octets at the end of `reply`, whose body is zeros:
+    /// with the cookies in plain text where [`seal`](Self::seal) encrypts them.
+    pub(super) fn lay_out(
+        &mut self,
+        reply: &mut [u8],
+        (cookies, length): (usize, usize),
+        keyset: &Keyset,
+        random: &mut impl RngCore,
+    ) -> Result<(), EmitError> {
+        self.body = length - ExtensionField::PREFIX;
+        let (_, place) =
+            NtsAuthenticator::split_packet(reply, self.body).ok_or(EmitError::BufferTooSmall)?;
+        lay_out(place, &self.keys, cookies, keyset, random).ok_or(EmitError::BufferTooSmall)
+    }
+}
+
+/// The authenticator field of `length` octets, with a body of zeros.
+pub(super) fn blank_authenticator(length: usize) -> Result<ExtensionField<'static>, EmitError> {
+    const BLANK: [u8; Draft::CAPACITY] = [0; Draft::CAPACITY];
+    let body = length.checked_sub(ExtensionField::PREFIX);
+    Ok(ExtensionField {
+        field_type: ExtensionField::NTS_AUTHENTICATOR,
+        body: body
+            .and_then(|body| BLANK.get(..body))
+            .ok_or(EmitError::BufferTooSmall)?,
+    })
+}
+
 /// Writes a reply with its cookies in plain text where [`Session::seal`] encrypts them.
 #[inline(never)]
 pub(super) fn write(
@@ -158,30 +237,13 @@ pub(super) fn write(
     random: &mut impl RngCore,
     writer: &mut Writer<'_>,
 ) -> Result<(), EmitError> {
-    const BLANK: [u8; Draft::CAPACITY] = [0; Draft::CAPACITY];
-    let algorithm = session.keys.algorithm();
-    let cookie = Keyset::cookie_length(algorithm);
-    let body = |cookies| {
-        let sealed = AeadAlgorithm::OVERHEAD + cookies * (ExtensionField::PREFIX + cookie);
-        NtsAuthenticator::body_length(algorithm.nonce_length(), sealed)
-    };
-    let without = Header::LEN + echoed.length() + ExtensionField::PREFIX + body(0);
-    let room = writer.remaining().saturating_sub(without);
-    let cookies = (room / (ExtensionField::PREFIX + cookie))
-        .min(session.requested)
-        .min(Cookie::MAX_STORED);
-    let body = body(cookies);
-    let authenticator = ExtensionField {
-        field_type: ExtensionField::NTS_AUTHENTICATOR,
-        body: BLANK.get(..body).ok_or(EmitError::BufferTooSmall)?,
-    };
-    let fields = echoed.iter().chain([authenticator]);
+    let room = writer
+        .remaining()
+        .saturating_sub(Header::LEN + echoed.length());
+    let plan = session.plan(room);
+    let fields = echoed.iter().chain([blank_authenticator(plan.1)?]);
     emit(header, fields, None, writer)?;
-    let (_, place) = NtsAuthenticator::split_packet(writer.written_mut(), body)
-        .ok_or(EmitError::BufferTooSmall)?;
-    lay_out(place, &session.keys, cookies, keyset, random).ok_or(EmitError::BufferTooSmall)?;
-    session.body = body;
-    Ok(())
+    session.lay_out(writer.written_mut(), plan, keyset, random)
 }
 
 /// Writes the nonce and the cookies. `None` if they do not fit, which their number rules out.

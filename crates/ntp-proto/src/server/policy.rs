@@ -3,6 +3,7 @@
 
 use crate::keys::KeyRing;
 use crate::wire::Version;
+use crate::wire::v5::SupportedVersions;
 
 use super::{Access, RateLimit, Refusal};
 
@@ -40,7 +41,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             access: Access::allow_all(),
-            versions: Versions::ALL,
+            versions: Versions::UP_TO_4,
             rate_limit: RateLimit::NONE,
             keys: KeyRing::default(),
             require_nts: None,
@@ -57,8 +58,8 @@ pub struct Versions(u8);
 impl Versions {
     /// No version: nothing is answered.
     pub const NONE: Self = Self(0);
-    /// All supported versions.
-    pub const ALL: Self = Self::NONE
+    /// Versions 1 to 4, the default: version 5 is a draft.
+    pub const UP_TO_4: Self = Self::NONE
         .with(Version::V1)
         .with(Version::V2)
         .with(Version::V3)
@@ -68,6 +69,11 @@ impl Versions {
     #[must_use]
     pub const fn with(self, version: Version) -> Self {
         Self(self.0 | 1 << version.number())
+    }
+
+    /// The set as a server information field of version 5 states it: bit v - 1 is version v.
+    pub(super) const fn supported(self) -> SupportedVersions {
+        SupportedVersions::from_bits(self.0 as u16 >> 1)
     }
 
     /// Whether the set contains `version`.
@@ -90,7 +96,7 @@ mod tests {
     fn a_set_contains_the_versions_added_to_it() {
         let only_v4: Versions = [Version::V4].into_iter().collect();
         assert!(only_v4.contains(Version::V4) && !only_v4.contains(Version::V3));
-        assert!(Versions::ALL.contains(Version::V3));
+        assert!(Versions::UP_TO_4.contains(Version::V3));
         assert_eq!(Versions::default(), Versions::NONE);
     }
 }

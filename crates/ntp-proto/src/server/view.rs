@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use ntp_time::{
-    Frequency, LeapIndicator, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum, SystemTime,
+    Frequency, LeapIndicator, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum,
+    SystemTime, Timescale,
 };
 
 use super::Policy;
 use crate::nts::Keyset;
+use crate::reference_ids::BloomFilter;
 
 /// Snapshot of the state that one listening address serves. Publishing a new one costs a copy and a
 /// reference count.
@@ -20,6 +22,9 @@ pub struct ServerView {
     /// Keys that seal and open NTS cookies; change with every rotation. `None` if NTS is not
     /// served; empty while its keys are not known yet.
     pub keyset: Option<Arc<Keyset>>,
+    /// IDs of this server and of those whose time it follows, for clients of version 5. Changes
+    /// with the selected sources. `None` if they are not known.
+    pub reference_ids: Option<Arc<BloomFilter>>,
 }
 
 impl ServerView {
@@ -30,6 +35,7 @@ impl ServerView {
             claim,
             policy: Arc::default(),
             keyset: None,
+            reference_ids: None,
         }
     }
 }
@@ -63,6 +69,15 @@ pub struct Claim {
     pub local: LocalMode,
     /// Changes whenever the clock is stepped, which invalidates earlier timestamps.
     pub epoch: u32,
+    /// Scale of the clock, for version 5: smeared UTC if leap seconds are smeared, else UTC.
+    pub timescale: Timescale,
+    /// TAI - UTC in seconds, for version 5. `None` if it is not known, or the clock is not in UTC.
+    pub tai_offset: Option<i32>,
+    /// Leap second in the next 14 days, for version 5; [`leap`](Self::leap) announces it a day
+    /// before.
+    pub leap_ahead: LeapIndicator,
+    /// The clock without phase corrections, for version 5. `None` if it is not known.
+    pub phase_free: Option<PhaseFreeClock>,
 }
 
 impl Claim {
@@ -82,6 +97,10 @@ impl Claim {
         limit: NtpDuration::MAX,
         local: LocalMode::NONE,
         epoch: 0,
+        timescale: Timescale::Utc,
+        tai_offset: None,
+        leap_ahead: LeapIndicator::None,
+        phase_free: None,
     };
 
     /// The claim of a server without sources: local mode from the start.
@@ -121,6 +140,34 @@ impl Claim {
             reference_id: self.reference_id,
             reference_timestamp: self.reference_timestamp,
         }
+    }
+}
+
+/// The clock as it would read without phase corrections: steps and slews are undone, corrections
+/// of its frequency are not. Clients of version 5 learn from it how fast the clock runs while its
+/// phase is being corrected.
+///
+/// A line over the system clock, valid until the next claim:
+/// `t + ahead - slew * (t - at)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PhaseFreeClock {
+    /// Another number if the clock has lost its continuity: it was changed by an unknown amount.
+    pub epoch: u32,
+    /// System time of `ahead`.
+    pub at: SystemTime,
+    /// This clock minus the system clock.
+    pub ahead: NtpDuration,
+    /// Rate of the phase correction in progress, in seconds of correction per second of the system
+    /// clock.
+    pub slew: Frequency,
+}
+
+impl PhaseFreeClock {
+    /// Reading of this clock when the system clock reads `system`.
+    #[inline]
+    pub fn read(&self, system: SystemTime) -> SystemTime {
+        let corrected = (system - self.at).scaled(self.slew.as_ratio());
+        system + (self.ahead - corrected)
     }
 }
 
@@ -277,7 +324,7 @@ mod tests {
             reference_timestamp: EPOCH.to_ntp(),
             limit: NtpDuration::from_seconds(1),
             local,
-            epoch: 0,
+            ..Claim::UNSYNCHRONIZED
         }
     }
 

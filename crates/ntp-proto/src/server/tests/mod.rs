@@ -4,6 +4,7 @@ mod interleaved;
 mod nts;
 mod properties;
 mod signed;
+mod version_5;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -35,7 +36,7 @@ fn claim() -> Claim {
         reference_timestamp: NtpTimestamp::from_bits(0x1111_2222_3333_4444),
         limit: NtpDuration::MAX,
         local: LocalMode::NONE,
-        epoch: 0,
+        ..Claim::UNSYNCHRONIZED
     }
 }
 
@@ -71,6 +72,7 @@ impl TestServer {
             claim: claim(),
             policy: Arc::new(policy),
             keyset: None,
+            reference_ids: None,
         };
         Self {
             worker: WorkerState::new(&view.policy, 1, [5; 32]),
@@ -264,7 +266,7 @@ fn an_ignored_datagram_clears_the_draft() {
 fn only_accepted_versions_are_answered() {
     let mut unknown = octets(&request(Version::V4));
     unknown[0] = 5 << 3 | 3;
-    let reason = Reason::Malformed(Malformed::Version(5));
+    let reason = Reason::Version(Version::V5);
     assert_eq!(
         unrestricted().request(&unknown).verdict,
         Verdict::Ignore(reason)

@@ -4,6 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::v5;
 
 proptest! {
     #[test]
@@ -13,6 +14,45 @@ proptest! {
     ) {
         let mut datagram = vec![first];
         datagram.extend(rest);
+        fuzzing::check(&datagram);
+    }
+
+    /// Requests of version 5 with fields of every kind.
+    #[test]
+    fn invariants_hold_for_any_request_of_version_5(
+        scale in 0u8..4,
+        flags in 0u8..8,
+        cookies in vec(any::<u8>(), 32),
+        name in prop_oneof![9 => Just(v5::draft::NAMES[0]), 1 => Just("other")],
+        fields in vec(
+            (prop_oneof![0xf501u16..0xf50a, Just(0x0104), Just(0x0204), Just(0x0404), any::<u16>()], 0usize..40),
+            0..5,
+        ),
+        digest in prop_oneof![Just(None), Just(Some(42u32)), Just(Some(7))],
+        genuine: bool,
+    ) {
+        let mut datagram = vec![0; 16];
+        datagram[0] = 5 << 3 | 3;
+        datagram[12] = scale;
+        datagram[15] = flags;
+        datagram.extend(cookies);
+        datagram.resize(48, 0);
+        let mut buffer = [0; 1024];
+        let mut writer = Writer::new(&mut buffer);
+        v5::Field::Draft(name.as_bytes()).emit(&mut writer).unwrap();
+        for (field_type, length) in fields {
+            v5::emit_field(field_type, &[3; 40][..length], &mut writer).unwrap();
+        }
+        if let Some(key_id) = digest {
+            let mac = v5::Mac { key_id, digest: &[0; 16] };
+            v5::Field::Mac(mac).emit(&mut writer).unwrap();
+        }
+        datagram.extend(writer.finish().iter());
+        if let (true, Some(number)) = (genuine, digest) {
+            let (covered, digest) = v5::Mac::split_packet(&mut datagram, 16).unwrap();
+            let key = super::signed::key(number, Algorithm::Aes128Cmac);
+            digest.copy_from_slice(key.sign(covered).whole());
+        }
         fuzzing::check(&datagram);
     }
 

