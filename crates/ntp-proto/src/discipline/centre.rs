@@ -71,7 +71,8 @@ impl Discipline {
         }
         let share = 1.0 - math::exp(-dt / CENTRE_TIME);
         let slots = self.slots_used;
-        let middle = self.middle(now);
+        let nearest = self.nearest();
+        let middle = self.middle(|source| vote(source, nearest, now));
         let middle = middle.map(|terms| terms.map(|(slot, weight)| (slot, share * weight)));
         self.bank.for_each(|filter| {
             for (slot, variance) in growth.iter().enumerate().take(slots) {
@@ -83,16 +84,35 @@ impl Discipline {
         });
     }
 
-    /// The median of the biases as a combination of two of them. Returns `None` if there are no
-    /// votes.
-    fn middle(&self, now: FreeTime) -> Option<Middle> {
+    /// The median of the biases of all sources that answer, in seconds. `None` if there are none.
+    ///
+    /// Falsetickers have a vote here: when all servers are corrected, the first ones that report it
+    /// disagree with the others for as long as those have not been polled.
+    pub(super) fn median_bias(&self, now: FreeTime) -> Option<f64> {
+        let nearest = self.nearest();
+        let terms = self.middle(|source| {
+            let answers = source.eligible && !source.is_stale(now);
+            if answers {
+                comparable(source, nearest)
+            } else {
+                0.0
+            }
+        })?;
+        let bias =
+            |(slot, weight): (usize, f64)| weight * self.bank.mix(|filter| filter.bias(slot));
+        Some(terms.into_iter().map(bias).sum())
+    }
+
+    /// The median of the biases as a combination of two of them, by the votes of the sources. Returns
+    /// `None` if there are no votes.
+    fn middle(&self, vote: impl Fn(&Source) -> f64) -> Option<Middle> {
         let mut votes = [Vote::default(); MAX_SLOTS];
         let mut count = 0;
         for (source, slot) in self.seated() {
             votes[count] = Vote {
                 slot,
                 bias: self.bank.mix(|filter| filter.bias(slot)),
-                weight: vote(source, self.nearest(), now),
+                weight: vote(source),
             };
             count += 1;
         }
@@ -136,9 +156,13 @@ fn vote(source: &Source, nearest: f64, now: FreeTime) -> f64 {
         Some(_) if source.in_use => 0.0,
         _ => return 0.0,
     };
+    comparable(source, nearest) * math::exp(-silence / SILENCE_TIME)
+}
+
+/// Vote of a source by its distance.
+fn comparable(source: &Source, nearest: f64) -> f64 {
     let distance = source.asymmetry_prior().max(f64::MIN_POSITIVE);
-    let comparable = (COMPARABLE * COMPARABLE * nearest / distance).min(1.0);
-    comparable * math::exp(-silence / SILENCE_TIME)
+    (COMPARABLE * COMPARABLE * nearest / distance).min(1.0)
 }
 
 /// The weighted median as slots and weights: the bias at which half of the votes is reached. Close to

@@ -216,6 +216,16 @@ impl Hypothesis {
         self.covariance[FREQUENCY][FREQUENCY] += frequency;
     }
 
+    /// Moves the bias in `slot` by `by` seconds, which are known exactly, and then the phase by
+    /// `centre`, which all biases lose.
+    pub(super) fn move_source(&mut self, slot: usize, by: f64, centre: f64) {
+        self.mean[FIRST_BIAS + slot] += by;
+        self.mean[PHASE] += centre;
+        for bias in &mut self.mean[FIRST_BIAS..self.size] {
+            *bias -= centre;
+        }
+    }
+
     /// Adds to the variance of a bias.
     pub(super) fn widen_bias(&mut self, slot: usize, variance: f64) {
         self.covariance[FIRST_BIAS + slot][FIRST_BIAS + slot] += variance;

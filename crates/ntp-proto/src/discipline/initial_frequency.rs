@@ -92,6 +92,13 @@ impl RateWindow {
         self.len += 1;
     }
 
+    /// Moves all phases by a known amount.
+    pub(super) fn shift(&mut self, by: NtpDuration) {
+        for sample in self.samples.iter_mut().flatten() {
+            sample.phase += by;
+        }
+    }
+
     /// Forgets all samples but the last.
     fn restart(&mut self) {
         let last = self.len.checked_sub(1).and_then(|last| self.samples[last]);

@@ -17,6 +17,8 @@
 //! 4. **Servers move.** How much is learnt from differences of pairs of sources, and the median of
 //!    the biases is held at zero, so that neither wander nor a lying minority moves the phase:
 //!    `pairs`, `centre`.
+//!    A correction of a server's clock that the server itself reports (NTPv5) is no movement of
+//!    ours: `server_correction`.
 //! 5. **A bank of hypotheses** about oscillator and noise, weighted by Bayes' rule, instead of
 //!    hand-tuned constants: `bank`.
 //! 6. **Gate.** An outlier is dropped. The second consecutive outlier changes the model, but only
@@ -67,6 +69,7 @@ mod prediction;
 mod report;
 mod ring;
 mod selection;
+mod server_correction;
 mod source;
 mod steering;
 mod stepout;

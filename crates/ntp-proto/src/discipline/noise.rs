@@ -289,6 +289,13 @@ impl FlatNoise {
         self.before = [None; 2];
     }
 
+    /// Moves the last two samples by a known amount.
+    pub(super) fn shift(&mut self, by: NtpDuration) {
+        for (_, phase) in self.before.iter_mut().flatten() {
+            *phase += by;
+        }
+    }
+
     /// Adds the phase of a sample: the middle one of the last three is compared with the line
     /// through the outer two.
     pub(super) fn observe(&mut self, at: FreeTime, phase: NtpDuration) {

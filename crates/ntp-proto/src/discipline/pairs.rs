@@ -115,6 +115,13 @@ impl Pair {
         }
     }
 
+    /// Moves the difference of the first and the second by a known amount.
+    fn shift(&mut self, by: f64) {
+        for rung in &mut self.rungs {
+            rung.mean += by;
+        }
+    }
+
     /// Adds the newest samples of both, if neither was used before. `frequency` is that of the
     /// clock, s/s.
     fn observe(&mut self, [first, second]: [PairSample; 2], frequency: f64) {
@@ -205,6 +212,17 @@ impl Pairs {
     pub(super) fn forget_distances(&mut self, key: SourceKey, prior: f64) {
         let own = self.0.iter_mut().filter(|pair| pair.partner(key).is_some());
         own.for_each(|pair| pair.forget_distance(prior));
+    }
+
+    /// Moves the phases of a source by `by` seconds, after a known correction of its clock.
+    pub(super) fn shift(&mut self, key: SourceKey, by: f64) {
+        for pair in &mut self.0 {
+            match pair.keys {
+                [first, _] if first == key => pair.shift(by),
+                [_, second] if second == key => pair.shift(-by),
+                _ => {}
+            }
+        }
     }
 
     /// Adds the newest sample of source `a`, beside the newest one of `b`.

@@ -276,6 +276,16 @@ impl Source {
         self.consecutive_outliers = 0;
     }
 
+    /// Moves what is known of its phase by a known amount.
+    pub(super) fn shift(&mut self, by: NtpDuration) {
+        if let Some(last) = &mut self.last {
+            last.phase += by;
+        }
+        self.points.shift(by);
+        self.rates.shift(by);
+        self.flat.shift(by);
+    }
+
     /// Adapts to a move of the clock that is known to within `allowance` seconds.
     pub(super) fn widen_interval(&mut self, allowance: f64) {
         if let Some(last) = &mut self.last {

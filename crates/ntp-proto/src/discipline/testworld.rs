@@ -53,6 +53,10 @@ pub(super) struct Link {
     pub(super) queue: [f64; 2],
     /// The server's clock minus true time, seconds.
     pub(super) server_error: f64,
+    /// Whether the server reports how its clock was corrected (NTPv5), and its error at the last
+    /// report.
+    pub(super) reports: bool,
+    reported_error: Option<f64>,
     pub(super) root_delay: f64,
     pub(super) answers: bool,
     pub(super) poll: PollInterval,
@@ -184,6 +188,8 @@ impl World {
             length: [length; 2],
             queue: [queue; 2],
             server_error: 0.0,
+            reports: false,
+            reported_error: None,
             root_delay: 0.0,
             answers: true,
             poll: PollInterval::from_log2(poll),
@@ -313,6 +319,12 @@ impl World {
         };
         if answers {
             self.links[index].samples += 1;
+            if self.links[index].reports {
+                let before = self.links[index].reported_error.replace(server_error);
+                let moved = before.map_or(0.0, |before| server_error - before);
+                let moved = NtpDuration::from_seconds_f64(moved);
+                self.discipline.follow_server_correction(key, moved);
+            }
             let outcome = self.discipline.add_measurement(key, &measurement);
             if !matches!(outcome, MeasurementOutcome::Used) {
                 self.statistics.outcomes.push((self.second, index, outcome));

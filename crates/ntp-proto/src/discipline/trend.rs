@@ -97,6 +97,13 @@ impl Points {
         self.len -= 1;
     }
 
+    /// Moves all phases by a known amount.
+    pub(super) fn shift(&mut self, by: NtpDuration) {
+        for (_, phase) in self.points.iter_mut().take(self.len) {
+            *phase += by;
+        }
+    }
+
     /// Forgets the measurements, after the clock moved by an amount that is not exactly known.
     pub(super) fn clear(&mut self) {
         self.len = 0;

@@ -95,6 +95,7 @@ impl Engine {
         let taken = sources.in_use[position].take_sample(ledger, config.clock.precision);
         let Some(Sample {
             measurement,
+            server_correction,
             exclusion,
             shown,
         }) = taken
@@ -112,6 +113,7 @@ impl Engine {
         self.apply_exclusion(now, position, exclusion);
         let free = self.ledger.free_time(now.system);
         let predicted = self.discipline.estimate(free);
+        (self.discipline).follow_server_correction(key, server_correction);
         let outcome = self.discipline.add_measurement(key, &measurement);
 
         let source = &mut self.sources.in_use[position];

@@ -157,6 +157,8 @@ pub(super) struct Context<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sample {
     pub(super) measurement: Measurement,
+    /// How far the server has set its clock forward since the last sample, if it reports that.
+    pub(super) server_correction: NtpDuration,
     /// Why the source must not be selected, although the sample is valid.
     pub(super) exclusion: Option<Rejection>,
     /// The sample as shown. The engine fills in the uncertainty.

@@ -231,6 +231,7 @@ impl RefClock {
             root_dispersion,
         };
         Some(Sample {
+            server_correction: NtpDuration::ZERO,
             exclusion: None,
             measurement,
             shown: MeasurementStatus {

@@ -20,10 +20,13 @@
 //! without overflow.
 
 pub(in crate::engine) mod key_exchanges;
+mod monotonic;
 
 use ntp_time::{Ledger, NtpDuration, ReferenceId};
 use ntp_types::source::SourceId;
 use ntp_types::status::{MeasurementStatus, ProtocolStatus, SourceStatus};
+
+use monotonic::MonotonicState;
 
 use super::{Context, Notice, Sample, SourceInput, resolution_noise, stamp_noise};
 use crate::client::{
@@ -43,6 +46,7 @@ pub(in crate::engine) struct NtpSource {
     accepted: Option<Accepted>,
     /// Version as last reported.
     version: Version,
+    monotonic: MonotonicState,
 }
 
 impl NtpSource {
@@ -51,6 +55,7 @@ impl NtpSource {
             sequence: 0,
             accepted: None,
             version: association.version(),
+            monotonic: MonotonicState::default(),
             association,
         }
     }
@@ -198,6 +203,7 @@ impl NtpSource {
         };
         Some(Sample {
             measurement,
+            server_correction: self.monotonic.record(content),
             exclusion: *exclusion,
             shown: MeasurementStatus {
                 offset: -(phase + correction),
