@@ -13,6 +13,7 @@ use ntp_os_clock::Translator;
 use ntp_proto::nts::Keyset;
 use ntp_proto::reference_ids::BloomFilter;
 use ntp_proto::server::{Claim, Policy, ServerView};
+use ntp_proto::wire::Version;
 use ntp_types::status::{ListenAddress, ServerStatus};
 use ntp_udp::ServerSocket;
 use ntp_worker::{ExitNotice, SharedClientList, SharedCounters, Worker};
@@ -172,6 +173,11 @@ impl Endpoint {
         if self.view.load().claim != claim {
             self.store(claim);
         }
+    }
+
+    /// Whether requests of version 5 are answered.
+    pub(super) fn serves_version_5(&self) -> bool {
+        self.policy.versions.contains(Version::V5)
     }
 
     pub(super) fn publish_policy(&mut self, policy: Policy) {

@@ -38,17 +38,21 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ntp_os_clock::Translator;
+use ntp_proto::engine::Input;
 use ntp_proto::nts::Keyset;
-use ntp_proto::reference_ids::BloomFilter;
+use ntp_proto::reference_ids::{BloomFilter, ServerId};
 use ntp_proto::server::{Claim, Policy};
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ServerOptions, Shortcoming};
+use rand_chacha::ChaCha12Rng;
+use rand_core::SeedableRng;
 
 pub use bound::Bound;
 pub use client_table::ClientTable;
 pub use error::ServeError;
 use ntp_types::status::ServerStatus;
 
+use crate::runtime::driver::Driver;
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::{Context, Pollable};
 use bound::Site;
@@ -75,6 +79,10 @@ pub struct Servers {
     endpoints: Vec<Endpoint>,
     keyset: Option<Arc<Keyset>>,
     reference_ids: Option<Arc<BloomFilter>>,
+    /// ID by which loops are found, drawn with the first address.
+    server_id: Option<ServerId>,
+    /// Whether the engine knows that version 5 is served.
+    identified: bool,
     /// Where the current keyset is found, if it may change.
     keyset_source: Option<Arc<ArcSwap<Keyset>>>,
     translator: Translator,
@@ -104,6 +112,8 @@ impl Servers {
             endpoints: Vec::new(),
             keyset: None,
             reference_ids: None,
+            server_id: None,
+            identified: false,
             keyset_source: None,
             translator: translator.clone(),
             exit_notices,
@@ -123,6 +133,8 @@ impl Servers {
         claim: Claim,
         seed: &mut dyn FnMut() -> [u8; 32],
     ) -> Result<(), ServeError> {
+        let server_id = &mut self.server_id;
+        server_id.get_or_insert_with(|| ServerId::random(&mut ChaCha12Rng::from_seed(seed())));
         let mut context = WorkerContext {
             claim,
             keyset: self.keyset.clone(),
@@ -246,6 +258,15 @@ impl Servers {
         }
     }
 
+    /// Passes our ID to the engine when version 5 begins to be served, and `None` when it ends.
+    fn identify(&mut self, driver: &mut Driver) -> Result<(), Failure> {
+        let serves = self.endpoints.iter().any(Endpoint::serves_version_5);
+        if core::mem::replace(&mut self.identified, serves) != serves {
+            driver.handle(Input::ServerId(self.server_id.filter(|_| serves)))?;
+        }
+        Ok(())
+    }
+
     /// Uses the current NTS cookie keys of `source` from now on, at the end of each round.
     pub(crate) fn follow_keyset(&mut self, source: Arc<ArcSwap<Keyset>>) {
         self.keyset_source = Some(source);
@@ -323,7 +344,8 @@ impl Pollable for Servers {
     }
 
     fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
-        self.check_workers(context.set).map_err(Failure::Serve)
+        self.check_workers(context.set).map_err(Failure::Serve)?;
+        self.identify(context.driver)
     }
 
     /// Publishes the claim, the reference IDs and the cookie keys.

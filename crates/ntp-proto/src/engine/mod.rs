@@ -281,12 +281,7 @@ impl Engine {
                 self.local_identity.set_addresses(addresses);
                 self.network_changed(now);
             }
-            Input::ServerId(id) => {
-                self.server_id = id;
-                for ntp in self.sources.in_use.iter_mut().filter_map(Source::ntp_mut) {
-                    ntp.association.set_server_id(id);
-                }
-            }
+            Input::ServerId(id) => self.set_server_id(id),
             Input::Suspended(duration) => {
                 self.emit(Event::Resumed {
                     suspended: duration,
@@ -307,6 +302,7 @@ impl Engine {
             Input::ClockApplied(_) | Input::Tick => {}
         }
         self.run_timers(now);
+        self.refresh_reference_ids(now);
         self.flush_adjustment();
     }
 

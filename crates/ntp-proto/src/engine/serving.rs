@@ -25,15 +25,51 @@ use ntp_time::{
 
 use std::sync::Arc;
 
+use super::source::Source;
 use super::steer::SYNCHRONIZED_BOUND;
 use super::{Engine, Now};
-use crate::reference_ids::BloomFilter;
+use crate::discipline::SourceState;
+use crate::reference_ids::{BloomFilter, ServerId};
 use crate::server::{Claim, LocalMode, RootDispersion};
 
 impl Engine {
     /// Returns the reference IDs that the server sends. The pointer changes with the contents.
     pub fn reference_ids(&self) -> Option<Arc<BloomFilter>> {
         self.reference_ids.clone()
+    }
+
+    pub(super) fn set_server_id(&mut self, id: Option<ServerId>) {
+        self.server_id = id;
+        for ntp in self.sources.in_use.iter_mut().filter_map(Source::ntp_mut) {
+            ntp.association.set_server_id(id);
+        }
+    }
+
+    /// Collects the reference IDs again: our own, and those behind the selected sources. A source
+    /// without reference IDs has that of its address, or of its kind of clock.
+    pub(super) fn refresh_reference_ids(&mut self, now: Now) {
+        let Some(own) = self.server_id else {
+            self.reference_ids = None;
+            return;
+        };
+        let mut all = BloomFilter::EMPTY;
+        all.insert(own);
+        let free = self.ledger.free_time(now.system);
+        for source in &self.sources.in_use {
+            let status = self.discipline.status(source.key, free);
+            if status.is_none_or(|status| status.state != SourceState::Selected) {
+                continue;
+            }
+            let known = source.ntp().and_then(|ntp| ntp.association.reference_ids());
+            match (known, source.remote()) {
+                (Some(known), _) => all.union(known),
+                (None, Some(remote)) => all.insert(ServerId::of_address(remote.ip())),
+                (None, None) => all.insert(ServerId::of_reference_clock(source.reference_id())),
+            }
+        }
+        if self.reference_ids.as_deref() != Some(&all) {
+            self.reference_ids = Some(Arc::new(all));
+        }
     }
 
     /// Returns the header fields that the server sends from `now` on.
