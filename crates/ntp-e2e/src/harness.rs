@@ -26,6 +26,8 @@ pub enum Arena {
     Namespaces,
     /// An emulator, a kernel and the other files of a guest.
     VirtualMachines,
+    /// The same with an emulator and a kernel that have devices with clocks.
+    ClockDevices,
     /// Chromium and chromedriver.
     Browser,
     /// A Prometheus server and promtool.
@@ -42,7 +44,9 @@ impl Arena {
         match self {
             Self::Loopback | Self::Namespaces | Self::Browser | Self::Monitoring => 12,
             Self::Packaging => 1,
-            Self::VirtualMachines => thread::available_parallelism().map_or(1, NonZero::get),
+            Self::VirtualMachines | Self::ClockDevices => {
+                thread::available_parallelism().map_or(1, NonZero::get)
+            }
         }
     }
 
@@ -56,6 +60,9 @@ impl Arena {
                 .or_else(clients::missing),
             Self::VirtualMachines => loopback_missing()
                 .or_else(vm::missing)
+                .or_else(peers::missing),
+            Self::ClockDevices => loopback_missing()
+                .or_else(vm::clocks_missing)
                 .or_else(peers::missing),
             Self::Browser => loopback_missing().or_else(browser::missing),
             Self::Monitoring => loopback_missing().or_else(prometheus::missing),

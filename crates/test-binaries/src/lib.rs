@@ -15,8 +15,8 @@
 //! server. [`Misbehaviour`]s can be combined in any number.
 //!
 //! For machines whose clock is itself under test, [`true_time`] defines a time that cannot be
-//! steered, and [`comparison`] compares the system clock with it; the program `true-clock` does
-//! both.
+//! steered, [`comparison`] compares the system clock with it, and [`pulse`] marks its seconds; the
+//! program `true-clock` does all of them.
 //!
 //! [`load`] and the programs `ntp-load` and `nts-ke-load` emulate many clients.
 //!
@@ -28,6 +28,7 @@ pub mod cli;
 pub mod comparison;
 mod interval;
 pub mod load;
+pub mod pulse;
 mod reference;
 mod responder;
 pub mod true_time;

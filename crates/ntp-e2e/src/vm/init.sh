@@ -8,7 +8,7 @@ export PATH=/programs:/bin
 mount -t proc none /proc
 mount -t sysfs none /sys
 mount -t devtmpfs none /dev
-while read -r module; do insmod "/modules/$module.ko"; done < /modules/order
+while read -r module parameters; do insmod "/modules/$module.ko" $parameters; done < /modules/order
 cd /tmp
 
 # Otherwise the shell would run busybox's versions.
@@ -30,6 +30,9 @@ serve_truth() {
 compare() { echo "@compare name=$1 $(truth compare)"; }
 query() { echo "@query name=$1 $(truth query "$2")"; }
 watch() { echo "@watch name=$1 $(truth watch --for "$2" --every "$3")"; }
+
+# used SOURCE: reports the number of measurements of a source that were used.
+used() { echo "@used name=$1 count=$(grep -w -e event=measured /run/daemon.log | grep -c -e " source=$1 .* outcome=used")"; }
 
 # Attaches the machine to the network.
 attach_network() {
@@ -77,9 +80,9 @@ log_events() {
     done
 }
 
-# delays: reports the largest delay of the last eight measurements; half of it is the largest error that the daemon cannot detect.
+# delays: reports the largest delay of the last eight measurements that have one; half of it is the largest error that the daemon cannot detect.
 delays() {
-    echo "@delays largest=$(grep -w -e event=measured /run/daemon.log | tail -n 8 | sed 's/.* delay=\([0-9.]*\).*/\1/' | sort -g | tail -n 1)"
+    echo "@delays largest=$(grep -w -e event=measured /run/daemon.log | sed -n 's/.* delay=\([0-9.]*\).*/\1/p' | tail -n 8 | sort -g | tail -n 1)"
 }
 
 # count_events NAME: prints the number of events called NAME in the daemon's log.

@@ -29,9 +29,11 @@
 mod cpio;
 mod image;
 mod lan;
+mod monitor;
 mod report;
 
 use std::env;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -40,9 +42,10 @@ use tempfile::TempDir;
 
 use crate::files;
 use crate::log_event::LogEvent;
-use crate::process::{self, Process};
+use crate::process::Process;
 use cpio::Archive;
-pub use image::missing;
+use image::Platform;
+pub use image::{clocks_missing, missing};
 pub use lan::Lan;
 pub use report::{Record, Report};
 
@@ -52,13 +55,20 @@ const SHOW_CONSOLE: &str = "NTP_E2E_CONSOLE";
 /// Name of the QMP socket of an emulator.
 const MONITOR: &str = "monitor";
 
+/// Name of the file behind the disk of a machine with snapshots.
+const DISK: &str = "disk";
+
 /// Description of a machine.
 #[derive(Debug)]
 pub struct Guest {
     name: &'static str,
+    platform: &'static Platform,
     overlay: Archive,
     date: String,
     script: String,
+    has_snapshots: bool,
+    /// Further options of the kernel.
+    kernel_options: &'static str,
 }
 
 impl Guest {
@@ -66,10 +76,28 @@ impl Guest {
     pub fn new(name: &'static str, date: &str) -> Self {
         Self {
             name,
+            platform: &image::VIRTIO,
             overlay: Archive::default(),
             date: date.to_owned(),
             script: String::new(),
+            has_snapshots: false,
+            kernel_options: "",
         }
+    }
+
+    /// Gives it devices with clocks: `/dev/ptp0`, `/dev/pps0` and `/dev/vmclock0`, and a network
+    /// card with hardware timestamps.
+    #[must_use]
+    pub fn with_clocks(mut self) -> Self {
+        self.platform = &image::CLOCKS;
+        self
+    }
+
+    /// Gives it a disk for its own state, see [`Machine::save`].
+    #[must_use]
+    pub fn with_snapshots(mut self) -> Self {
+        self.has_snapshots = true;
+        self
     }
 
     /// Adds a file.
@@ -94,6 +122,14 @@ impl Guest {
     /// Prepends to the script.
     fn preceded_by(mut self, text: &str) -> Self {
         self.script = format!("{text}\n{}", self.script);
+        self
+    }
+
+    /// Uses a timer whose frequency is known. The kernel measures the frequency of the processor's
+    /// counter at boot, and on a loaded host the result is wrong by up to thousands of ppm if the
+    /// machine runs by the host's clock.
+    fn with_exact_timer(mut self) -> Self {
+        self.kernel_options = "clocksource=hpet";
         self
     }
 
@@ -141,10 +177,21 @@ impl Guest {
             "unix:{},server,nowait",
             directory.path().join(MONITOR).display()
         );
-        let archive = [image::base(), &self.overlay.finish()].concat();
+        let modules = self.platform.archive();
+        let archive = [image::base(), &modules, &self.overlay.finish()].concat();
         files::write(&initrd, archive);
-        let mut command = emulator(&initrd, &self.date);
+        let mut command = emulator(self.platform, &initrd, &self.date, self.kernel_options);
         command.args(["-qmp", &monitor]).args(options);
+        if self.has_snapshots {
+            let disk = directory.path().join(DISK);
+            files::write(&disk, [0; 512]);
+            // Changes, and with them the saved state, go to a temporary file of the emulator, which
+            // has a format that can hold them.
+            let drive = format!("if=none,format=raw,snapshot=on,file={}", disk.display());
+            command
+                .args(["-drive", &drive])
+                .env("TMPDIR", directory.path());
+        }
         Machine {
             process: Process::spawn(self.name, command),
             files: directory,
@@ -185,9 +232,34 @@ impl Machine {
         self.monitor("system_wakeup");
     }
 
+    /// Saves the state of the machine, which continues. For machines that were started
+    /// [with snapshots](Guest::with_snapshots).
+    ///
+    /// # Panics
+    /// If the emulator reports an error.
+    pub fn save(&self) {
+        self.monitored("savevm", |socket| {
+            monitor::execute_text(socket, "savevm saved")
+        });
+    }
+
+    /// Continues the machine from the state that was saved.
+    ///
+    /// # Panics
+    /// If the emulator reports an error.
+    pub fn load(&self) {
+        self.monitored("loadvm", |socket| {
+            monitor::execute_text(socket, "loadvm saved")
+        });
+    }
+
     fn monitor(&self, command: &str) {
-        if let Err(error) = lan::command(&self.files.path().join(MONITOR), command) {
-            panic!("QMP command '{command}' failed: {error}");
+        self.monitored(command, |socket| monitor::execute(socket, command));
+    }
+
+    fn monitored(&self, command: &str, execute: impl FnOnce(&Path) -> io::Result<()>) {
+        if let Err(error) = execute(&self.files.path().join(MONITOR)) {
+            panic!("the monitor's command '{command}' failed: {error}");
         }
     }
 
@@ -211,25 +283,24 @@ impl Machine {
     }
 }
 
-fn emulator(initrd: &Path, date: &str) -> Command {
-    let mut command = process::command(None, image::QEMU);
+fn emulator(platform: &Platform, initrd: &Path, date: &str, kernel_options: &str) -> Command {
+    let mut command = platform.emulator();
     command
-        .args([
-            "-accel", "tcg", "-machine", "pc", "-cpu", "max", "-m", "320",
-        ])
+        .args(platform.options())
+        .args(["-accel", "tcg", "-cpu", "max", "-m", "320"])
         .args(["-nodefaults", "-no-reboot", "-display", "none"])
         .args(["-serial", "stdio"])
         .arg("-rtc")
         .arg(format!("base={date},clock=vm"))
         .arg("-kernel")
-        .arg(image::kernel())
+        .arg(platform.kernel())
         .arg("-initrd")
         .arg(initrd)
         // The emulated TSC is exact, so its watchdog is not needed.
-        .args([
-            "-append",
-            "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable",
-        ]);
+        .arg("-append")
+        .arg(format!(
+            "console=ttyS0 quiet loglevel=1 panic=-1 tsc=reliable {kernel_options}"
+        ));
     command
 }
 

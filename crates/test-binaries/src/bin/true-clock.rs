@@ -4,13 +4,14 @@
 use core::time::Duration;
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use ntp_time::{Frequency, NtpDuration, SystemTime};
 use test_binaries::comparison::{Comparison, Reading, ServerReply, WatchSummary};
 use test_binaries::true_time::{LeapSecond, TrueTime};
-use test_binaries::{ReferenceServer, Source, cli};
+use test_binaries::{ReferenceServer, Source, cli, pulse};
 
 /// True time that adjtimex(2) does not move, for machines whose clock is under test
 #[derive(Parser)]
@@ -87,6 +88,12 @@ enum Command {
         #[arg(allow_hyphen_values = true, value_parser = seconds)]
         offset: NtpDuration,
     },
+    /// Raise a pulse at each second of true time, by an emulated parallel port
+    Pulse {
+        /// Input and output ports of the machine
+        #[arg(long, value_name = "FILE", default_value = "/dev/port")]
+        ports: PathBuf,
+    },
     /// Compare the system clock with true time repeatedly, and print statistics
     Watch {
         /// Duration in seconds
@@ -135,6 +142,7 @@ fn run(options: &Options) -> io::Result<()> {
         Command::Serve { listen, behaviour } => serve(truth, listen.listen, behaviour),
         Command::Compare => writeln!(out, "{}", Comparison::take(&truth)?),
         Command::Query { server } => writeln!(out, "{}", ServerReply::query(*server, &truth)?),
+        Command::Pulse { ports } => pulse::at_each_second(&truth, ports),
         Command::Set { offset } => Reading::set_system(&truth, *offset),
         Command::Watch { span, every } => {
             writeln!(out, "{}", WatchSummary::collect(&truth, *span, *every)?)
