@@ -21,8 +21,18 @@ pub struct Now {
 /// A sample, or why a reading gave none.
 pub type Reading = Result<ClockSample, SampleRefusal>;
 
-/// An open device. It is opened on one thread and read on another.
+/// An open device. It is opened on one thread, read on another, and dropped on a third: opening and
+/// closing may block.
 pub trait Driver: Debug + Send {
+    /// Completes the opening with what needs the capability to set the clock, which only the thread
+    /// that reads the device has. Does not block.
+    ///
+    /// # Errors
+    /// If the device cannot be used.
+    fn start(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     /// Returns the descriptor to wait for, and for what. `None` if the driver is read at times.
     fn descriptor(&self) -> Option<(BorrowedFd<'_>, Interest)> {
         None

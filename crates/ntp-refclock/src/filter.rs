@@ -55,6 +55,10 @@ impl MedianFilter {
 }
 
 impl Driver for MedianFilter {
+    fn start(&mut self) -> Result<(), DeviceError> {
+        self.driver.start()
+    }
+
     fn descriptor(&self) -> Option<(BorrowedFd<'_>, Interest)> {
         self.driver.descriptor()
     }

@@ -15,8 +15,8 @@
 //! | `nmea` | sentences of a receiver at a serial port |
 //! | `gpsd` | reports of gpsd(8) over TCP |
 //!
-//! A driver never blocks: it is read when its descriptor is ready or the time of its next reading
-//! has come. Decoding is apart from reading, as pure functions of octets and the time, which the
+//! An open driver never blocks: it is read when its descriptor is ready or the time of its next
+//! reading has come. Decoding is apart from reading, as pure functions of octets and the time, which the
 //! fuzz targets call. A reading is a sample, or the reason why it is none.
 //!
 //! Samples are dated by the kernel's clock (`CLOCK_REALTIME`). What they mean is the engine's
@@ -44,14 +44,8 @@ pub use error::DeviceError;
 
 use ntp_types::refclock::{DeviceConfig, RefClockDevice};
 
-/// Returns whether opening the device needs the capability to set the clock: the kernel wants it
-/// for the parameters of a pulse device (`PPS_SETPARAMS`).
-pub const fn needs_clock_capability(device: &RefClockDevice) -> bool {
-    matches!(device, RefClockDevice::Pps(_))
-}
-
 /// Opens the device of a reference clock. May block: names of users and groups may be looked up over
-/// the network.
+/// the network. [`Driver::start`] completes it.
 ///
 /// # Errors
 /// If the device cannot be opened, or is not what the configuration names.

@@ -37,7 +37,7 @@ pub(crate) struct Pps {
 }
 
 impl Pps {
-    /// Opens the device and chooses the edge.
+    /// Opens the device. The edge is chosen by [`start`](Driver::start).
     pub(crate) fn open(settings: &PpsSettings, now: Now) -> Result<Self, DeviceError> {
         let path = &settings.path;
         let opened = ntp_files::open_device(path, true)
@@ -54,13 +54,6 @@ impl Pps {
                 path.display(),
                 edge_name(edge)
             )));
-        }
-        // Needs CAP_SYS_TIME, and is not needed if the edge is captured already.
-        let chosen = device.capture_only(edge);
-        if let Err(error) = &chosen
-            && !device.is_capturing(edge)?
-        {
-            return Err(DeviceError::Unsuitable(error.to_string()));
         }
         let last = device.last(edge)?;
         Ok(Self {
@@ -83,6 +76,17 @@ impl Pps {
 }
 
 impl Driver for Pps {
+    fn start(&mut self) -> Result<(), DeviceError> {
+        // Needs CAP_SYS_TIME, and is not needed if the edge is captured already.
+        let chosen = self.device.capture_only(self.edge);
+        if let Err(error) = &chosen
+            && !self.device.is_capturing(self.edge)?
+        {
+            return Err(DeviceError::Unsuitable(error.to_string()));
+        }
+        Ok(())
+    }
+
     fn descriptor(&self) -> Option<(BorrowedFd<'_>, Interest)> {
         let fd = self.device.as_fd();
         (self.pulses.false_wake_ups < FALSE_WAKE_UPS).then_some((fd, Interest::Readable))

@@ -5,8 +5,9 @@
 //!
 //! Devices of the configuration are opened before the daemon drops its privileges, and kept until
 //! the engine asks for them. All others are opened on threads, because that may block: the user and
-//! the group of a socket may be looked up over the network. Pulse devices are the exception: opening
-//! them needs a capability that only the timekeeping thread has, and looks nothing up.
+//! the group of a socket may be looked up over the network. Closing may block, too, since a socket
+//! has a file that is removed, so a thread does it: the one that opens the next device, which may
+//! need the place, or one of its own.
 
 use std::io;
 
@@ -53,6 +54,8 @@ pub struct RefClocks {
     abandoned: Vec<Background<Opened>>,
     /// Devices that were opened at the start and that no source has asked for yet.
     prepared: Vec<(DeviceConfig, Opened)>,
+    /// Devices to close.
+    retired: Vec<Box<dyn Device>>,
     /// Reused for each reading.
     readings: Vec<Reading>,
 }
@@ -94,6 +97,7 @@ impl RefClocks {
             clocks: Vec::new(),
             abandoned: Vec::new(),
             prepared: Vec::new(),
+            retired: Vec::new(),
             readings: Vec::new(),
         }
     }
@@ -129,19 +133,30 @@ impl RefClocks {
         };
         match prepared {
             Some(opened) => clock.finish_opening(driver, opened),
-            None => clock.start_opening(driver, threads),
+            None => clock.start_opening(driver, threads, &mut self.retired),
         }
         self.clocks.push(clock);
     }
 
     fn close(&mut self, driver: &mut Driver, source: SourceId) {
         driver.record_device_error(source, None);
-        let closed = self.clocks.extract_if(.., |clock| clock.source == source);
-        self.abandoned
-            .extend(closed.filter_map(|clock| match clock.state {
-                State::Opening(thread, _) => Some(thread),
-                State::Open(_) | State::Closed(_) => None,
-            }));
+        for clock in self.clocks.extract_if(.., |clock| clock.source == source) {
+            match clock.state {
+                State::Opening(thread, _) => self.abandoned.push(thread),
+                State::Open(device) => self.retired.push(device),
+                State::Closed(_) => {}
+            }
+        }
+    }
+
+    /// Closes the devices that are not used any more.
+    fn close_retired(&mut self) {
+        if self.retired.is_empty() {
+            return;
+        }
+        let retired = core::mem::take(&mut self.retired);
+        // Nothing waits for the end. Without a thread they are closed here.
+        let _ = Background::start("device", Profile::Devices, move || drop(retired));
     }
 
     /// Number of threads that open devices.
@@ -157,15 +172,21 @@ impl RefClock {
         self.config.device.to_string()
     }
 
-    /// Opens the device on a thread if it may block. `threads` do so already.
-    fn start_opening(&mut self, driver: &mut Driver, threads: usize) {
-        if ntp_refclock::needs_clock_capability(&self.config.device) {
-            let opened = (self.open)(&self.config, now());
-            return self.finish_opening(driver, opened);
-        }
+    /// Opens the device on a thread, which closes `retired` first: one of them may have the place of
+    /// this device. `threads` open devices already.
+    fn start_opening(
+        &mut self,
+        driver: &mut Driver,
+        threads: usize,
+        retired: &mut Vec<Box<dyn Device>>,
+    ) {
         let started = if threads < MAX_THREADS {
             let (open, config) = (self.open, self.config.clone());
-            let open = move || open(&config, now());
+            let retired = core::mem::take(retired);
+            let open = move || {
+                drop(retired);
+                open(&config, now())
+            };
             Background::start("device", Profile::Devices, open)
         } else {
             Err(io::Error::other("other devices do not open"))
@@ -198,7 +219,8 @@ impl RefClock {
     }
 
     fn finish_opening(&mut self, driver: &mut Driver, opened: Opened) {
-        match opened {
+        let started = opened.and_then(|mut device| device.start().map(|()| device));
+        match started {
             Ok(device) => {
                 log::emit(&Event::RefclockOpened {
                     device: self.device(),
@@ -234,7 +256,13 @@ impl RefClock {
     }
 
     /// Opens or reads the device if it is time to.
-    fn advance(&mut self, context: &mut Context<'_>, threads: usize, readings: &mut Vec<Reading>) {
+    fn advance(
+        &mut self,
+        context: &mut Context<'_>,
+        threads: usize,
+        retired: &mut Vec<Box<dyn Device>>,
+        readings: &mut Vec<Reading>,
+    ) {
         self.check_opening(context);
         let is_ready = self
             .place
@@ -245,8 +273,7 @@ impl RefClock {
         }
         let device = match &mut self.state {
             State::Open(device) => device,
-            // Closed before it is opened again: a socket would find its own predecessor.
-            State::Closed(_) => return self.start_opening(context.driver, threads),
+            State::Closed(_) => return self.start_opening(context.driver, threads, retired),
             State::Opening(..) => return,
         };
         let result = device.read(now(), readings);
@@ -261,6 +288,10 @@ impl RefClock {
             self.is_failure_logged = false;
         }
         if let Err(error) = result {
+            let state = core::mem::replace(&mut self.state, State::Closed(monotonic()));
+            if let State::Open(device) = state {
+                retired.push(device);
+            }
             self.fail(context.driver, &error);
         }
     }
@@ -290,13 +321,19 @@ impl Pollable for RefClocks {
     }
 
     fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
-        self.abandoned
-            .retain(|thread| !thread.has_ended(context.set));
+        for thread in self
+            .abandoned
+            .extract_if(.., |it| it.has_ended(context.set))
+        {
+            if let Ok(Ok(device)) = thread.finish() {
+                self.retired.push(device);
+            }
+        }
         for index in 0..self.clocks.len() {
             let threads = self.opening_threads();
             let clock = &mut self.clocks[index];
             self.readings.clear();
-            clock.advance(context, threads, &mut self.readings);
+            clock.advance(context, threads, &mut self.retired, &mut self.readings);
             for reading in self.readings.drain(..) {
                 let clocks = context.driver.clock();
                 let sample = reading.map(|sample| translated(clocks, sample));
@@ -304,6 +341,7 @@ impl Pollable for RefClocks {
                 context.driver.handle(Input::Sample { source, sample })?;
             }
         }
+        self.close_retired();
         Ok(())
     }
 
@@ -314,6 +352,7 @@ impl Pollable for RefClocks {
                 ClockRequest::Close { source } => self.close(driver, source),
             }
         }
+        self.close_retired();
     }
 }
 

@@ -1,13 +1,17 @@
 //! A reference clock in the real event loop: a source without address and packets goes through the
 //! driver, selection, status and metrics.
 
+use std::sync::OnceLock;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::ThreadId;
+
 use ntp_config::Config;
 use ntp_control_api::metrics::prometheus_text;
 use ntp_control_api::observation::State;
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::{Input, RefClockConfig, SourceConfig, SourceId};
 use ntp_proto::keys::KeyRing;
-use ntp_refclock::{DeviceError, Driver as Device, Now};
+use ntp_refclock::{DeviceError, Driver as Device, Now, Reading};
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, PollInterval, ReferenceId, Stamp,
     StampSource, Stratum,
@@ -129,6 +133,55 @@ fn a_device_that_does_not_open_does_not_stop_the_loop() {
         runtime.run(Some(slice)).expect("the loop runs");
     }
     assert_eq!(runtime.status().sources[0].state, SourceState::NoSamples);
+    runtime.shut_down().expect("the clock can be released");
+}
+
+/// A device that reports the thread by which it is closed, and fails when it is read.
+#[derive(Debug)]
+struct ClosingDevice(Sender<ThreadId>);
+
+impl Device for ClosingDevice {
+    fn next_read(&self) -> Option<Monotonic> {
+        Some(monotonic())
+    }
+
+    fn read(&mut self, _: Now, _: &mut Vec<Reading>) -> Result<(), DeviceError> {
+        Err(DeviceError::Gone)
+    }
+
+    fn description(&self) -> String {
+        String::new()
+    }
+}
+
+impl Drop for ClosingDevice {
+    fn drop(&mut self) {
+        let _ = self.0.send(std::thread::current().id());
+    }
+}
+
+/// A socket has a file, which is removed then, and a file system may not answer.
+#[test]
+fn devices_are_not_closed_by_the_thread_of_the_loop() {
+    static CLOSED: OnceLock<Sender<ThreadId>> = OnceLock::new();
+    let (sender, closed) = channel();
+    CLOSED.set(sender).expect("one test uses it");
+    let opens = |_: &DeviceConfig, _: Now| -> Result<Box<dyn Device>, DeviceError> {
+        let sender = CLOSED.get().expect("it was set");
+        Ok(Box::new(ClosingDevice(sender.clone())))
+    };
+    let clocks = RefClocks::opened_by(opens);
+    let mut runtime = unscripted_runtime(DisruptionMonitor::default(), clocks);
+    let limit = monotonic() + NtpDuration::from_seconds(60);
+    let closed_by = loop {
+        assert!(monotonic() < limit, "the device was not closed");
+        let slice = monotonic() + NtpDuration::from_millis(10);
+        runtime.run(Some(slice)).expect("the loop runs");
+        if let Ok(thread) = closed.try_recv() {
+            break thread;
+        }
+    };
+    assert_ne!(closed_by, std::thread::current().id());
     runtime.shut_down().expect("the clock can be released");
 }
 
