@@ -7,6 +7,7 @@
 //! The drop-ins in `ntp.toml.d` and `sources.d` are read too (`drop_in`); these two modules and
 //! `files` are the only ones of the crate that access the file system.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -23,7 +24,7 @@ use crate::layers::Layer;
 use crate::platform;
 use crate::reader::Context;
 use crate::report::LoadError;
-use crate::source::SourceKind;
+use crate::source::{SourceConfig, SourceKind};
 use crate::symmetric;
 
 /// The file that is read without an explicit path.
@@ -140,10 +141,16 @@ fn read_for(machine: &Sysfs, mut layers: Vec<Layer>) -> (Config, Context) {
     if !sources.any(|source| matches!(source.kind, SourceKind::Platform)) {
         return (config, cx);
     }
-    let choice = platform::decide(machine);
+    let mut choice = platform::decide(machine);
+    let of_files: BTreeSet<_> = config.sources.iter().map(SourceConfig::name).collect();
     let name = format!("mode = \"platform\": {}", choice.platform);
     layers.push(Layer::whole(&Document::new(&name, &choice.to_toml())));
     let (mut config, cx) = config::read(&layers);
+    let all = config.sources.iter().map(SourceConfig::name);
+    choice.added = all
+        .filter(|name| !of_files.contains(name))
+        .flatten()
+        .collect();
     config.complete_with(choice);
     (config, cx)
 }

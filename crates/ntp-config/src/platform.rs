@@ -87,6 +87,8 @@ pub struct Choice {
     pub reason: &'static str,
     /// Sources of the files that are not used, because the platform's are smeared.
     pub left_out: Vec<String>,
+    /// Names of the sources in the configuration that it is part of.
+    pub added: Vec<String>,
 }
 
 /// Poll intervals of the host's clock, as a power of two in seconds: it costs a system call.
@@ -194,6 +196,7 @@ pub fn decide(sysfs: &Sysfs) -> Choice {
             is_smeared: true,
             reason: "Google smears leap seconds, so its server is used alone",
             left_out: Vec::new(),
+            added: Vec::new(),
         },
         _ => host_only(platform, host),
     }
@@ -225,6 +228,7 @@ fn amazon(host: Option<HostClock>) -> Choice {
             reason: "the clock of the network card is not smeared, the link-local servers are: \
                      they are not mixed",
             left_out: Vec::new(),
+            added: Vec::new(),
         },
         None => Choice {
             platform,
@@ -232,6 +236,7 @@ fn amazon(host: Option<HostClock>) -> Choice {
             is_smeared: true,
             reason: "the network card has no clock (ena.phc_enable=1 enables it)",
             left_out: Vec::new(),
+            added: Vec::new(),
         },
     }
 }
@@ -259,6 +264,7 @@ fn host_only(platform: Platform, host: Option<HostClock>) -> Choice {
         is_smeared: false,
         reason,
         left_out: Vec::new(),
+        added: Vec::new(),
     }
 }
 
@@ -393,6 +399,7 @@ mod tests {
         assert_eq!(config.synchronization.minimum_agreeing_sources, 1);
         let choice = config.platform.unwrap();
         assert_eq!(choice.left_out, ["pool.example:123"]);
+        assert_eq!(choice.added, ["metadata.google.internal:123"]);
         let text = choice.to_string();
         assert!(text.contains("pool.example:123"), "{text}");
     }

@@ -5,7 +5,7 @@
 //! it.
 
 use ntp_time::NtpDuration;
-use ntp_types::refclock::ClockFault;
+use ntp_types::refclock::{ClockFault, RefClockStatus};
 use ntp_types::source::SourceState;
 use ntp_types::status::{ConfiguredSource, SourceStatus, Status};
 use serde::{Deserialize, Serialize};
@@ -34,10 +34,23 @@ pub fn missing(status: &Status) -> Vec<MissingSource> {
 /// A remaining correction below this is not reported.
 const SLEW_REPORT_THRESHOLD: NtpDuration = NtpDuration::from_micros(100);
 
+/// Returns what `mode = "platform"` found, and why.
+fn platform(status: &Status) -> Option<String> {
+    let found = status.program.platform.as_ref()?;
+    let sources = match found.sources.as_slice() {
+        [] => "no source".to_owned(),
+        names => names.join(", "),
+    };
+    Some(format!(
+        "platform {}: {sources}; {}",
+        found.name, found.reason
+    ))
+}
+
 /// Returns the findings about the clock.
 pub fn clock(status: &Status) -> Vec<String> {
     let system = &status.system;
-    let mut findings = Vec::new();
+    let mut findings: Vec<String> = platform(status).into_iter().collect();
     if status.clock.kind == "none" {
         findings.push(
             "not steered: `kind = \"none\"` in [clock], or no source at the start; sources are only measured"
@@ -238,6 +251,7 @@ pub fn source(status: &Status, source: &SourceStatus) -> Vec<String> {
     }
     packets(source, &mut findings);
     findings.extend(fallbacks(source));
+    findings.extend(source.reference_clock.as_ref().and_then(refusals));
     if source.online
         && let Some(wait) = source.next_poll
         && !is_selected(source)
@@ -259,6 +273,23 @@ pub fn source(status: &Status, source: &SourceStatus) -> Vec<String> {
         ));
     }
     findings
+}
+
+/// How many readings of a reference clock gave no sample, by reason.
+fn refusals(clock: &RefClockStatus) -> Option<String> {
+    let reasons: Vec<_> = clock
+        .refused
+        .iter()
+        .map(|refused| format!("{} ({})", refused.count, refused.text))
+        .collect();
+    let all = clock.refused_readings();
+    (all > 0).then(|| {
+        let readings = clock.accepted + all;
+        format!(
+            "{all} of {readings} readings refused: {}",
+            reasons.join(", ")
+        )
+    })
 }
 
 fn unanswered(source: &SourceStatus) -> String {
@@ -474,9 +505,10 @@ mod tests {
     use std::net::SocketAddr;
 
     use ntp_time::NtpDuration;
+    use ntp_types::refclock::RefusalCount;
     use ntp_types::source::{SourceId, SourceState};
     use ntp_types::statistics::PacketCounters;
-    use ntp_types::status::{MeasurementStatus, SystemStatus};
+    use ntp_types::status::{MeasurementStatus, PlatformStatus, SystemStatus};
 
     use super::*;
 
@@ -528,6 +560,36 @@ mod tests {
                 ..PacketCounters::default()
             },
             ..SourceStatus::default()
+        }
+    }
+
+    #[test]
+    fn the_platform_and_refused_readings_are_explained() {
+        let refused = |reason: &str, count| RefusalCount {
+            reason: reason.to_owned(),
+            text: format!("it is {reason}"),
+            count,
+        };
+        let mut status = Status::default();
+        status.program.platform = Some(PlatformStatus {
+            name: "Amazon EC2".to_owned(),
+            sources: vec!["169.254.169.123:123".to_owned()],
+            reason: "its servers".to_owned(),
+        });
+        status.sources = vec![SourceStatus {
+            reference_clock: Some(RefClockStatus {
+                accepted: 5,
+                refused: vec![refused("stale", 4), refused("unnumbered", 1)],
+                ..RefClockStatus::default()
+            }),
+            ..source("pps", SourceState::Selected, None, None)
+        }];
+        let text = findings(&status);
+        for line in [
+            "Clock: platform Amazon EC2: 169.254.169.123:123; its servers",
+            "pps: 5 of 10 readings refused: 4 (it is stale), 1 (it is unnumbered)",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line}\n{text}");
         }
     }
 

@@ -21,6 +21,10 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     let voter = duplicate_of(status, source).map(|voter| &voter.name);
     page.optional("Duplicate of", voter);
     page.optional("Local address", source.local_address);
+    let platform = status.program.platform.as_ref();
+    let platform = platform.filter(|it| it.sources.contains(&source.name));
+    let chosen = platform.map(|it| format!("{}: {}", it.name, it.reason));
+    page.optional("Platform", chosen);
     match &source.reference_clock {
         Some(clock) => page.line("Driver", &clock.driver),
         None => page.line("Authentication", &source.authentication),

@@ -1,9 +1,12 @@
 //! Assembles the status of the daemon: what the engine knows, and what only the daemon knows.
 
+use ntp_config::platform::Choice;
 use ntp_os_clock::{Clock, realtime};
 use ntp_proto::engine::Now;
 use ntp_time::{NtpDuration, SystemTime};
-use ntp_types::status::{DisciplinedClock, EngineStatus, ProgramStatus, SourceStatus, Status};
+use ntp_types::status::{
+    DisciplinedClock, EngineStatus, PlatformStatus, ProgramStatus, SourceStatus, Status,
+};
 
 use crate::log;
 use crate::runtime::driver::Driver;
@@ -39,6 +42,16 @@ fn program(driver: &Driver, now: Now, config_path: Option<String>) -> ProgramSta
         uptime: now.monotonic - driver.started(),
         now: now.system,
         config_path,
+        platform: None,
+    }
+}
+
+/// Returns what is shown of the platform's choice.
+pub(crate) fn platform(choice: &Choice) -> PlatformStatus {
+    PlatformStatus {
+        name: choice.platform.to_string(),
+        sources: choice.added.clone(),
+        reason: choice.explanation(),
     }
 }
 

@@ -168,6 +168,11 @@ function update(answer) {
     (system.leap_indicator === "Leap61" || system.leap_indicator === "Leap59" ? ", leap second announced" : "");
   updateSources(); updateServers();
 }
+// Of other states it is one of the findings.
+function refusals(source) {
+  const reasons = Object.entries(source.samples_refused_by_reason || {}).map(([reason, count]) => count + " " + reason);
+  return source.samples_refused > 0 ? source.samples_refused + " readings refused" + (reasons.length > 0 ? " (" + reasons.join(", ") + ")" : "") : null;
+}
 function updateSources() {
   const rows = $("sources"), { sources } = state;
   const measured = sources.filter(s => s.uncertainty < UNKNOWN);
@@ -183,7 +188,8 @@ function updateSources() {
     const [word, reason] = first.includes(": ") ? [first.slice(0, first.indexOf(": ")), first.slice(first.indexOf(": "))] : [first, ""];
     const dot = el("i", {}); dot.style.setProperty("--c", colour(key));
     const marks = [source.nts_cookies !== null ? "NTS" + expiry(source.nts_certificate_expiry) : source.authentication && source.authentication !== "none" ? source.authentication : null,
-      source.receive_stamp ? source.receive_stamp + " timestamps" : null].filter(Boolean).join(", ");
+      source.receive_stamp ? source.receive_stamp + " timestamps" : null, source.driver ? "driver " + source.driver : null,
+      state === "selected" ? refusals(source) : null].filter(Boolean).join(", ");
     const name = el("td", {}, el("span", { class: "name" }, dot, source.name),
       el("span", { class: "why" }, el("span", { class: "state " + tone }, state === "offline" || state === "falseticker" ? label + ", " + word : word), reason),
       ...(state === "selected" ? [] : more.map(finding => el("span", { class: "sub" }, finding))),

@@ -104,6 +104,18 @@ record! {
         now: SystemTime,
         /// Its main configuration file; absent if it runs on defaults.
         config_path: Option<String>,
+        /// What `mode = "platform"` found; absent without it.
+        platform: Option<PlatformStatus>,
+    }
+
+    /// What the cloud or the hypervisor of this machine offers.
+    PlatformStatus {
+        /// Its name.
+        name: String,
+        /// Names of the sources that were added for it.
+        sources: Vec<String>,
+        /// Why these were chosen.
+        reason: String,
     }
 
     /// The clock that is disciplined.

@@ -19,8 +19,8 @@ use ntp_types::statistics::{
 };
 use ntp_types::status::{
     CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, EventCount,
-    KeServerStatus, KeyExchangeStatus, KeyStatus, MeasurementStatus, PathStatus, ProgramStatus,
-    ProtocolStatus, ServerStatus, SourceStatus, Status, SystemStatus, TrendStatus,
+    KeServerStatus, KeyExchangeStatus, KeyStatus, MeasurementStatus, PathStatus, PlatformStatus,
+    ProgramStatus, ProtocolStatus, ServerStatus, SourceStatus, Status, SystemStatus, TrendStatus,
 };
 
 use super::schema::{Input, comment, input, signature, type_definition};
@@ -442,6 +442,7 @@ pub fn interface() -> String {
     );
     type_definition::<Status>(&mut text);
     type_definition::<ProgramStatus>(&mut text);
+    type_definition::<PlatformStatus>(&mut text);
     type_definition::<DisciplinedClock>(&mut text);
     type_definition::<SystemStatus>(&mut text);
     type_definition::<SourceStatus>(&mut text);

@@ -105,6 +105,8 @@ const COMBINED: &[Family] = &[
         Samples::SourceStateSet { label: "state", states: SOURCE_STATES, current: |source| source.details.state.as_deref() }),
     gauge("ntp_source_authentication", "Authentication method of the source: 1 for the method in use, 0 for the others",
         Samples::SourceStateSet { label: "method", states: AUTHENTICATION_METHODS, current: authentication }),
+    counter("ntp_source_refused_readings_total", "Readings of the reference clock that gave no sample, or one that is not used, by reason",
+        Samples::SourceCounts { label: "reason", counts: |details| details.samples_refused_by_reason.as_ref() }),
     gauge("ntp_source_transmit_timestamp", "Origin of the transmit timestamp of the last answered request: 1 for the current one, 0 for the others",
         Samples::SourceStateSet { label: "kind", states: STAMP_KINDS, current: |source| source.details.transmit_stamp.as_deref() }),
     gauge("ntp_source_receive_timestamp", "Origin of the receive timestamp of the last reply: 1 for the current one, 0 for the others",
@@ -213,9 +215,10 @@ mod tests {
             let part = match family.samples {
                 Samples::Program(_) | Samples::Counts { .. } => "ntp_",
                 Samples::System(_) | Samples::SystemDetails(_) => "ntp_system_",
-                Samples::Source(_) | Samples::SourceDetails(_) | Samples::SourceStateSet { .. } => {
-                    "ntp_source_"
-                }
+                Samples::Source(_)
+                | Samples::SourceDetails(_)
+                | Samples::SourceStateSet { .. }
+                | Samples::SourceCounts { .. } => "ntp_source_",
                 Samples::Server(_) | Samples::ServerVersions(_) | Samples::ServerLatency(_) => {
                     "ntp_server_"
                 }

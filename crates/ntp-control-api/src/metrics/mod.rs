@@ -81,6 +81,13 @@ pub enum Samples {
         /// Returns the current state.
         current: fn(&Source) -> Option<&str>,
     },
+    /// Named counts of each source that has any; the labels of a source, and one more for the name.
+    SourceCounts {
+        /// Name of that label.
+        label: &'static str,
+        /// Returns the counts.
+        counts: fn(&SourceDetails) -> Option<&BTreeMap<String, u64>>,
+    },
     /// Each server; label `listen_address`.
     Server(fn(&Server) -> Option<Number>),
     /// Each server and protocol version, with the further label `version`.

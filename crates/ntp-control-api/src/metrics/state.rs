@@ -114,6 +114,15 @@ impl<'a> Objects<'a> {
                 states,
                 current,
             } => self.each_state(label, states, current, &mut sample),
+            Samples::SourceCounts { label, counts } => {
+                for (labels, source) in &self.sources {
+                    for (name, count) in counts(&source.details).into_iter().flatten() {
+                        let name = Escaped(name);
+                        let labels = format_args!("{{{labels},{label}=\"{name}\"}}");
+                        sample("", labels, (*count).into());
+                    }
+                }
+            }
             Samples::Server(value) => {
                 for (labels, server) in &self.servers {
                     if let Some(value) = value(server) {
@@ -213,6 +222,21 @@ mod tests {
         let ours = prometheus_text(&sample());
         let added = ours.strip_prefix(upstream.strip_suffix("# EOF\n").unwrap());
         insta::assert_snapshot!(added.unwrap());
+    }
+
+    #[test]
+    fn refused_readings_are_counted_by_reason() {
+        let mut state = sample();
+        let reasons = [("stale".to_owned(), 4), ("unnumbered".to_owned(), 1)];
+        state.sources[0].details.samples_refused_by_reason = Some(reasons.into());
+        let text = prometheus_text(&state);
+        for end in ["reason=\"stale\"} 4", "reason=\"unnumbered\"} 1"] {
+            let mut lines = text.lines();
+            let is_it = |line: &str| {
+                line.starts_with("ntp_source_refused_readings_total{name=") && line.ends_with(end)
+            };
+            assert!(lines.any(is_it), "{end}: {text}");
+        }
     }
 
     #[test]

@@ -218,6 +218,8 @@ details! {
         /// Readings of a reference clock that gave no sample, or one that is not used.
         samples_refused: u64 = |source| source.reference_clock.as_ref().map(RefClockStatus::refused_readings),
             counter "ntp_source_samples_refused_total" "Readings of the reference clock that gave no sample, or one that is not used";
+        /// Of these, those of each reason, by its stable name.
+        samples_refused_by_reason: BTreeMap<String, u64> = |source| source.reference_clock.as_ref().map(refusals);
     }
 }
 
@@ -231,6 +233,11 @@ pub(super) const MAX_DISPERSION: NtpDuration = NtpDuration::from_seconds(16);
 fn events(status: &Status) -> BTreeMap<String, u64> {
     let events = status.events.iter();
     events.map(|it| (it.name.clone(), it.count)).collect()
+}
+
+fn refusals(clock: &RefClockStatus) -> BTreeMap<String, u64> {
+    let refused = clock.refused.iter();
+    refused.map(|it| (it.reason.clone(), it.count)).collect()
 }
 
 fn measured(source: &SourceStatus) -> Option<&MeasurementStatus> {

@@ -189,6 +189,7 @@ fn status() -> Status {
             uptime: NtpDuration::from_millis(3_600_500),
             now: SystemTime::default().nearest(sample.program.now),
             config_path: None,
+            platform: None,
         },
         clock: DisciplinedClock {
             kind: "system".into(),

@@ -32,7 +32,7 @@ use super::settings;
 use crate::log::{self, Threshold};
 use crate::runtime::failure::Failure;
 use crate::runtime::services::DaemonContext;
-use crate::status::status;
+use crate::status::{platform, status};
 use crate::{convert, listeners};
 
 /// What the daemon was started with.
@@ -232,9 +232,9 @@ impl CommandHandler {
         daemon.driver.tick()?;
         let path = self.startup.loaded.path.as_ref();
         let path = path.map(|path| path.display().to_string());
-        Ok(StatusReply {
-            status: status(daemon.driver, daemon.shared, path),
-        })
+        let mut status = status(daemon.driver, daemon.shared, path);
+        status.program.platform = self.config.platform.as_ref().map(platform);
+        Ok(StatusReply { status })
     }
 
     fn configuration(&self) -> ConfigurationReply {
@@ -348,6 +348,14 @@ impl CommandHandler {
         settings: &Settings,
     ) -> Outcome<(Config, ntp_proto::engine::SourceConfig)> {
         let new = settings::section("source", settings)?.sources;
+        let mut kinds = new.iter().map(|source| &source.kind);
+        if kinds.any(|kind| matches!(kind, SourceKind::Platform)) {
+            return Err(Error::Refused {
+                reason: "what the platform offers is found when the files are read: write `mode = \
+                         \"platform\"` into one and run `ntp-ctl reload`, or add the source itself"
+                    .into(),
+            });
+        }
         let mut config = self.config.clone();
         let end = (place + new.len()).min(config.sources.len());
         config.sources.splice(place..end, new);
