@@ -146,7 +146,7 @@ await_event 120 synchronized
 sleep 20
 measure_with_chronyd settled 10.9.0.1
 STEPS=$(count_events clock_stepped)
-marker() { hexdump -s 16 -n 8 -e '8/1 \"%02x\"' /dev/vmclock0; }
+marker() { dd if=/dev/vmclock0 bs=24 count=1 2>/dev/null | tail -c 8 | hexdump -v -e '8/1 \"%02x\"'; }
 # Hundredths of a second since the boot.
 uptime() { read -r up rest < /proc/uptime; echo ${up%.*}${up#*.}; }
 FIRST=$(marker)
