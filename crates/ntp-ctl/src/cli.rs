@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use ntp_proto::client::VersionChoice;
+use ntp_proto::wire::Version;
 
 use crate::console::Failure;
 use crate::daemon_command::DaemonCommand;
@@ -77,6 +79,7 @@ pub(crate) fn asks_for_json(arguments: &[OsString]) -> bool {
     version,
     propagate_version = true,
     disable_version_flag = true,
+    arg = version_option(),
     after_help = "Exit codes: 0 success (waitsync: the clock is synchronised), 2 invalid command line, 124 timeout of waitsync or force-sync, \
                   78 invalid configuration (force-sync), 1 any other failure; `nts check` has further ones. Standard error has the reason."
 )]
@@ -86,10 +89,26 @@ struct Cli {
 
     #[command(flatten)]
     options: Options,
+}
 
-    /// Print the version
-    #[arg(short = 'v', long, global = true, action = ArgAction::Version)]
-    version: Option<bool>,
+/// The option that prints the version. `query` has one of the same name, which takes its place there.
+fn version_option() -> Arg {
+    Arg::new("version")
+        .short('v')
+        .long("version")
+        .global(true)
+        .action(ArgAction::Version)
+        .help("Print the version")
+}
+
+fn ntp_version(text: &str) -> Result<VersionChoice, String> {
+    if text == "auto" {
+        return Ok(VersionChoice::Auto);
+    }
+    let number = text.parse().ok().and_then(Version::from_number);
+    number
+        .map(VersionChoice::Fixed)
+        .ok_or_else(|| "expected 1 to 5, or auto".to_owned())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -107,6 +126,9 @@ pub(crate) enum Command {
         /// Number of requests, two seconds apart
         #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
         samples: u32,
+        /// NTP version of the requests, 1 to 5, or `auto`: 4, and 5 if the server offers it
+        #[arg(long, value_name = "VERSION", default_value = "4", value_parser = ntp_version)]
+        version: VersionChoice,
     },
     /// Test the NTS of a server
     Nts {

@@ -180,7 +180,11 @@ fn run_command(
         Command::Validate => validate::run(config, json, console),
         Command::Status => status::run(config, format, console),
         Command::Daemon(command) => command.run(config, json, console),
-        Command::Query { host, samples } => query::run(host, *samples, json, console),
+        Command::Query {
+            host,
+            samples,
+            version,
+        } => query::run(host, *samples, *version, json, console),
         Command::Nts {
             action: NtsAction::Check { host, ca, timeout },
         } => {

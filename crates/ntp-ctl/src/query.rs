@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ntp_config::Address;
 use ntp_os_clock::{monotonic, realtime};
-use ntp_proto::client::{Association, AssociationConfig};
+use ntp_proto::client::{Association, AssociationConfig, VersionChoice};
+use ntp_proto::wire::v5::SupportedVersions;
 use ntp_udp::resolve_within;
 use serde_json::json;
 
@@ -30,6 +31,8 @@ struct Results {
     samples: Vec<Measurement>,
     /// Errors, one for each request without a usable reply.
     problems: Vec<String>,
+    /// Versions that the server supports, if it says so (version 5).
+    versions: Option<SupportedVersions>,
 }
 
 impl Results {
@@ -42,12 +45,13 @@ impl Results {
 pub(crate) fn run(
     host: &str,
     samples: u32,
+    version: VersionChoice,
     json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let address = parse_address(host, ntp_config::NTP_PORT)?;
     let remote = first_address(&address)?;
-    let results = query(&address, remote, samples.max(1))?;
+    let results = query(&address, remote, samples.max(1), version)?;
     if json {
         console.print_json(&data(&results))?;
     } else {
@@ -85,15 +89,25 @@ fn first_address(address: &Address) -> Result<SocketAddr, Failure> {
     Ok(first.with_port(address.port))
 }
 
-fn query(address: &Address, remote: SocketAddr, samples: u32) -> Result<Results, Failure> {
+fn query(
+    address: &Address,
+    remote: SocketAddr,
+    samples: u32,
+    version: VersionChoice,
+) -> Result<Results, Failure> {
     let mut client = QueryClient::new()?;
     let mut results = Results {
         host: address.to_string(),
         address: remote,
         samples: Vec::new(),
         problems: Vec::new(),
+        versions: None,
     };
-    let mut association = Association::new(remote, AssociationConfig::default(), monotonic());
+    let config = AssociationConfig {
+        version,
+        ..AssociationConfig::default()
+    };
+    let mut association = Association::new(remote, config, monotonic());
     for number in 0..samples {
         if number > 0 {
             pause(SPACING);
@@ -108,6 +122,7 @@ fn query(address: &Address, remote: SocketAddr, samples: u32) -> Result<Results,
             }
         }
     }
+    results.versions = association.server_versions();
     Ok(results)
 }
 
@@ -118,11 +133,16 @@ fn data(results: &Results) -> serde_json::Value {
     json!({
         "host": results.host,
         "address": results.address,
+        "version": last.map(|it| it.version.number()),
+        "supported_versions": results.versions.map(|it| it.numbers().collect::<Vec<_>>()),
         "stratum": last.map(|it| it.stratum),
         "reference_id": last.map(|it| it.reference_id),
         "leap": last.map(|it| it.leap),
         "root_delay": last.map(|it| it.root_delay),
         "root_dispersion": last.map(|it| it.root_dispersion),
+        "precision": last.map(|it| it.precision),
+        "era": last.map(|it| it.era),
+        "monotonic_epoch": last.map(|it| it.monotonic_epoch),
         "offset": best.map(|it| it.offset),
         "uncertainty": best.map(|it| it.uncertainty),
         "delay": best.map(|it| it.delay),
@@ -172,6 +192,18 @@ fn plain(results: &Results) -> String {
         page.line("Root delay", duration(last.root_delay));
         page.line("Root dispersion", duration(last.root_dispersion));
         page.line("Leap status", last.leap);
+        page.line("Precision", format_args!("2^{} s", last.precision));
+        page.line("NTP version", last.version.number());
+        if let Some(era) = last.era {
+            page.line("Era", era);
+        }
+        if let Some(epoch) = last.monotonic_epoch {
+            page.line("Monotonic epoch", format_args!("{epoch:08x}"));
+        }
+    }
+    if let Some(versions) = results.versions {
+        let numbers: Vec<_> = versions.numbers().map(|it| it.to_string()).collect();
+        page.line("Supports", numbers.join(", "));
     }
     page.into_text()
 }

@@ -11,9 +11,10 @@ use std::time::Duration;
 use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Accepted, Association, KissCode, LocalIdentity, Rejection, Reply};
 use ntp_proto::engine::{Datagram, ExchangeId, SourceId};
+use ntp_proto::wire::Version;
 use ntp_time::{
-    LeapIndicator, NtpDuration, NtpTimestamp, RawStamp, ReferenceId, Stamp, StampSource, Stratum,
-    SystemTime,
+    Era, LeapIndicator, NtpDuration, NtpTimestamp, RawStamp, ReferenceId, Stamp, StampSource,
+    Stratum, SystemTime,
 };
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, TimestampingGuard};
@@ -46,6 +47,13 @@ pub(crate) struct Measurement {
     pub(crate) leap: LeapIndicator,
     pub(crate) root_delay: NtpDuration,
     pub(crate) root_dispersion: NtpDuration,
+    /// In log2 seconds.
+    pub(crate) precision: i8,
+    pub(crate) version: Version,
+    /// Era of the server's timestamps (version 5).
+    pub(crate) era: Option<u8>,
+    /// Epoch of the server's clock without phase corrections (version 5).
+    pub(crate) monotonic_epoch: Option<u32>,
 }
 
 /// Why a request yielded no measurement.
@@ -205,6 +213,10 @@ fn measurement(accepted: &Accepted) -> Measurement {
         leap: content.leap,
         root_delay,
         root_dispersion,
+        precision: content.precision,
+        version: content.version,
+        era: content.era.map(Era::number),
+        monotonic_epoch: content.monotonic.map(|it| it.epoch),
     }
 }
 

@@ -10,7 +10,8 @@ use ntp_proto::keys::{Algorithm, Key, KeyRing};
 use ntp_proto::nts::{
     AeadAlgorithm, KeyExchangeResult, Keyset, MasterSecret, NextProtocol, SessionKeys,
 };
-use ntp_proto::server::{Claim, Policy};
+use ntp_proto::server::{Claim, Policy, Versions};
+use ntp_proto::wire::Version;
 use ntp_time::{Frequency, NtpDuration};
 use ntp_udp::ServerOptions;
 use test_binaries::load::{ClientProtocol, Plan, Report, run};
@@ -40,6 +41,7 @@ fn serve(address: &str) -> Servers {
         batching_under_load: false,
         policy: Policy {
             keys: KeyRing::new(keys()).unwrap(),
+            versions: Versions::UP_TO_4.with(Version::V5),
             ..Policy::default()
         },
         options: ServerOptions::default(),
@@ -138,6 +140,22 @@ fn interleaved_clients_get_the_timestamps_of_their_previous_replies() {
         let offset = report.offset.percentile(50.0).unwrap();
         assert!(offset.abs() < NtpDuration::from_seconds(1), "{report}");
     }
+}
+
+#[test]
+fn requests_of_version_5_are_answered() {
+    let servers = serve("127.0.0.1:0");
+    let address = servers.addresses().next().unwrap();
+    let protocol = ClientProtocol {
+        version_5: true,
+        ..ClientProtocol::default()
+    };
+    let report = load(address, protocol);
+    assert_all_answered(&report);
+    let details = servers.status().remove(0).details;
+    assert_eq!(details.accepted_by_version[4], report.answered);
+    let offset = report.offset.percentile(50.0).unwrap();
+    assert!(offset.abs() < NtpDuration::from_seconds(1), "{report}");
 }
 
 fn keyset(fill: u8) -> Arc<Keyset> {

@@ -74,6 +74,13 @@ struct Options {
     #[arg(long, value_name = "NUMBER", requires = "nts", default_value = "15", value_parser = cli::aead)]
     aead: AeadAlgorithm,
 
+    /// Protocol version of the requests: 4 or 5
+    #[arg(
+        long, value_name = "VERSION", default_value_t = 4, value_parser = clap::value_parser!(u8).range(4..=5),
+        conflicts_with_all = ["interleaved", "keys", "nts"]
+    )]
+    ntp_version: u8,
+
     /// Number of source ports
     #[arg(long, value_name = "NUMBER", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1000))]
     ports: u16,
@@ -133,6 +140,7 @@ fn main() -> ExitCode {
             interleaved: options.interleaved,
             key,
             nts,
+            version_5: options.ntp_version == 5,
         },
         sources: options.from,
         clients: options.clients,

@@ -1,6 +1,6 @@
 //! The emulated clients: their requests, their state, and the validation of replies.
 //!
-//! # Four protocols
+//! # Five protocols
 //! *Basic*: a header whose transmit timestamp encodes the request's number (see `in_flight.rs`); a
 //! valid reply returns it as the origin timestamp.
 //!
@@ -13,6 +13,9 @@
 //! *With a key*: the same, with a MAC (RFC 5905 section 7.3, RFC 8573). A reply without the right
 //! MAC is invalid.
 //!
+//! *Version 5*: the client cookie encodes the request's number, and the response must repeat it. Of
+//! the other protocols only the basic one exists in it.
+//!
 //! *With NTS* (RFC 8915): the same, with a cookie and an authenticator. A reply must repeat the
 //! unique identifier of the request and be authentic, or be a kiss (NTS NAK).
 
@@ -21,8 +24,9 @@ use std::sync::Arc;
 
 use ntp_proto::keys::Key;
 use ntp_proto::nts::KeyExchangeResult;
-use ntp_proto::wire::{Header, Mac, Mode, Packet, Version, Writer, emit};
-use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, Stratum, SystemTime};
+use ntp_proto::wire::v5::{self, Field};
+use ntp_proto::wire::{EmitError, Header, Mac, Mode, Packet, Version, Writer, emit};
+use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, Stratum, SystemTime, Time32};
 use ntp_udp::Arrival;
 
 use super::Sources;
@@ -39,6 +43,8 @@ pub struct ClientProtocol {
     /// Use NTS with the keys and cookies of these exchanges, which the clients share; empty for a
     /// run without NTS.
     pub nts: Vec<KeyExchangeResult>,
+    /// Use NTPv5, without any of the above.
+    pub version_5: bool,
 }
 
 /// All clients of a run.
@@ -46,6 +52,7 @@ pub struct ClientProtocol {
 pub(super) struct Clients {
     signer: Option<Signer>,
     sessions: Option<Sessions>,
+    version_5: bool,
     sources: Option<Sources>,
     count: u64,
     in_flight: InFlight,
@@ -127,6 +134,7 @@ impl Clients {
         });
         Self {
             signer,
+            version_5: protocol.version_5,
             sessions: Sessions::new(protocol.nts, in_flight.capacity(), seed),
             sources,
             count: count.into(),
@@ -158,6 +166,11 @@ impl Clients {
         octets: &'a mut [u8; MAX_REQUEST],
     ) -> &'a [u8] {
         let (number, nonce) = self.in_flight.next();
+        if self.version_5 {
+            let length = write_version_5(nonce, octets);
+            self.in_flight.record(at);
+            return octets.get(..length).unwrap_or_default();
+        }
         let mut header = Header {
             transmit_timestamp: nonce,
             ..Header::blank(Version::V4, Mode::Client)
@@ -257,6 +270,14 @@ impl Clients {
 
     /// Returns the header if the datagram is a well-formed, authentic reply of the server.
     fn header(&mut self, arrival: &Arrival<'_>, target: SocketAddr) -> Option<Header> {
+        if self.version_5 {
+            let from_target =
+                (arrival.from.ip(), arrival.from.port()) == (target.ip(), target.port());
+            let expected = !arrival.truncated && from_target;
+            return expected
+                .then(|| header_of_version_5(arrival.payload))
+                .flatten();
+        }
         let packet = Packet::parse(arrival.payload).ok()?;
         let header = packet.header;
         let is_reply = !arrival.truncated
@@ -285,6 +306,41 @@ impl Clients {
             (Some(_), None) => false,
         }
     }
+}
+
+/// Writes a request of version 5. Returns its length.
+fn write_version_5(nonce: NtpTimestamp, octets: &mut [u8]) -> usize {
+    let header = v5::Header {
+        client_cookie: v5::ClientCookie::from_bits(nonce.to_bits()),
+        ..v5::Header::blank(Mode::Client)
+    };
+    let mut writer = Writer::new(octets);
+    let draft = Field::Draft(v5::draft::NAMES[0].as_bytes());
+    let written = header.emit(&mut writer).map_err(EmitError::from);
+    match written.and_then(|()| draft.emit(&mut writer)) {
+        Ok(()) => writer.written().len(),
+        Err(_) => 0,
+    }
+}
+
+/// Returns the header of a response of version 5, as that of the other versions would be.
+fn header_of_version_5(payload: &[u8]) -> Option<Header> {
+    let packet = v5::Packet::parse(payload).ok()?;
+    let header = packet.header;
+    let refused = header.stratum == Stratum::new(0) && header.root_dispersion == Time32::ZERO;
+    let known = packet.draft.and_then(v5::draft::known_name).is_some();
+    (header.mode == Mode::Server && known).then(|| Header {
+        leap: header.leap,
+        stratum: match (refused, header.flags.synchronized) {
+            (true, _) => Stratum::KISS,
+            (false, true) => header.stratum,
+            (false, false) => Stratum::UNSYNCHRONIZED,
+        },
+        origin_timestamp: NtpTimestamp::from_bits(header.client_cookie.to_bits()),
+        receive_timestamp: header.receive_timestamp,
+        transmit_timestamp: header.transmit_timestamp,
+        ..Header::blank(Version::V4, Mode::Server)
+    })
 }
 
 /// Writes a request, with a MAC if there is a key. Returns its length.
