@@ -9,9 +9,7 @@ use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
 use crate::documentation::KeyDoc;
-use crate::nts_ke::NtsKeConfig;
-use crate::server::NtpVersion;
-use crate::source::{SourceConfig, SourceKind, VersionChoice};
+use crate::source::{SourceConfig, SourceKind};
 
 /// A setting that this build refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +40,6 @@ unsupported! {
         "configure several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next";
     SRV_RESOLUTION = "source" "enable-srv-resolution" Some("true"), "`enable-srv-resolution`",
         "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
-    NTS_VERSION_5 = "source" "ntp-version" Some("5 with NTS"), "`ntp-version` with NTS",
-        "leave `ntp-version` out to use NTPv4";
-    KEY_EXCHANGE_VERSION_5 = "nts-ke-server" "accept-ntp-versions" Some("5"), "NTS key exchange for NTPv5",
-        "leave 5 out of `accept-ntp-versions`";
     PTP_CLOCK = "clock" "clock" None, "disciplining a PTP device (`clock` in `[clock]`)",
         "remove the key to discipline the system clock";
     HARDWARE_TIMESTAMPS = "clock" "timestamp-mode" Some("hardware"), "`timestamp-mode = \"hardware\"`",
@@ -94,9 +88,6 @@ impl Config {
     pub fn unsupported(&self) -> Vec<Diagnostic> {
         let mut refused = Vec::new();
         self.sources.iter().for_each(|it| source(it, &mut refused));
-        self.nts_ke_servers
-            .iter()
-            .for_each(|it| key_exchange(it, &mut refused));
         if let Some(device) = &self.clock.device {
             refused.push(PTP_CLOCK.at(&device.place));
         }
@@ -121,17 +112,6 @@ fn source(source: &SourceConfig, refused: &mut Vec<Diagnostic>) {
         kind => refused_mode(kind.mode()),
     };
     refused.extend(kind.map(|kind| kind.at(&source.place)));
-    if let SourceKind::Nts(nts) = &source.kind
-        && nts.ntp.version.value != VersionChoice::default()
-    {
-        refused.push(NTS_VERSION_5.at(&nts.ntp.version.place));
-    }
-}
-
-fn key_exchange(server: &NtsKeConfig, refused: &mut Vec<Diagnostic>) {
-    if server.accept_ntp_versions.contains(&NtpVersion::V5) {
-        refused.push(KEY_EXCHANGE_VERSION_5.at(&server.place));
-    }
 }
 
 #[cfg(test)]
@@ -202,12 +182,9 @@ require-nts = true
     #[test]
     fn every_setting_of_the_table_is_refused() {
         let source = |settings: &str| format!("[[source]]\n{settings}\n");
-        let ke = "[[nts-ke-server]]\nlisten = \"[::]:4460\"\ncertificate-chain-path = \"a\"\nprivate-key-path = \"b\"\n";
         let files = [
             source("mode = \"nts-pool\"\naddress = \"a\""),
             source("mode = \"nts\"\naddress = \"a\"\nenable-srv-resolution = true"),
-            source("mode = \"nts\"\naddress = \"a\"\nntp-version = 5"),
-            format!("{ke}accept-ntp-versions = [4, 5]\n"),
             "[clock]\nclock = \"/dev/ptp0\"\n".to_owned(),
             "[clock]\ntimestamp-mode = \"hardware\"\n".to_owned(),
         ];

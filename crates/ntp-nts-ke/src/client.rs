@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ntp_os_clock::monotonic;
-use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, NTPV4, ResponseError};
+use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::host::{Host, ScopedIp};
@@ -39,6 +39,8 @@ pub struct Request<'a> {
     pub port: u16,
     /// PEM file of certificate authorities that are trusted in addition to the system's.
     pub authority: Option<&'a Path>,
+    /// Offered protocols, in order of preference.
+    pub protocols: &'a [NextProtocol],
     /// Offered algorithms, in order of preference.
     pub algorithms: &'a [AeadAlgorithm],
     /// Time at which certificates are verified.
@@ -125,7 +127,8 @@ impl Attempt {
         }
 
         self.enter(Stage::Exchange);
-        let mut client = ClientExchange::new(request.algorithms, peer.ip());
+        let mut client =
+            ClientExchange::new(request.algorithms, peer.ip()).with_protocols(request.protocols);
         let granted = self
             .negotiate(&mut tls, &mut stream, &mut client)
             .map_err(|problem| problem.into_failure(None))?;
@@ -242,11 +245,11 @@ impl Attempt {
 fn keys(tls: &ClientConnection, granted: Granted) -> Result<KeyExchangeResult, Failure> {
     let algorithm = granted.agreement.algorithm;
     let export = |named| {
-        session_keys(tls, NTPV4, algorithm, named)
+        session_keys(tls, granted.protocol.id(), algorithm, named)
             .map_err(|problem| Failure::Tls(problem.to_string()))
     };
     Ok(KeyExchangeResult {
-        protocol: NextProtocol::NtpV4,
+        protocol: granted.protocol,
         keys: export(algorithm)?,
         legacy_keys: match granted.agreement.export {
             Export::Standard => None,

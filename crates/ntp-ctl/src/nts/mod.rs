@@ -30,7 +30,7 @@ use ntp_nts_ke::trust::Trust;
 use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Association, AssociationConfig, NtsSession, Protection, Rejection};
-use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
+use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
 use ntp_types::host::ScopedIp;
 use ntp_udp::resolve_within;
 
@@ -90,6 +90,7 @@ fn perform(address: &Address, check: &Check<'_>) -> Result<CheckReport, Failure>
         host: &address.host.to_string(),
         port: address.port,
         authority: check.authority,
+        protocols: &[NextProtocol::NtpV4],
         algorithms: ALGORITHMS,
         // Accepts certificates valid at any time; the current time is checked below.
         time: TimeBounds::within(clock, u64::MAX, u64::MAX, 0),

@@ -16,6 +16,7 @@ use ntp_nts_ke::server::{
 };
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, NTPV4, ServerPolicy};
 use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
+use ntp_proto::wire::v5::draft;
 use ntp_types::event::Event;
 use ntp_types::statistics::KeStatistics;
 use ntp_types::status::{CertificateStatus, KeServerStatus};
@@ -64,10 +65,14 @@ pub fn needs_cookie_keys(config: &Config) -> bool {
 }
 
 fn policy(section: &NtsKeConfig) -> ServerPolicy {
-    // Version 5 is refused earlier; see `Config::unsupported`.
-    let serves = section.accept_ntp_versions.contains(&NtpVersion::V4);
+    let accepted = section.accept_ntp_versions.iter();
+    let protocols = accepted.filter_map(|version| match version {
+        NtpVersion::V4 => Some(NTPV4),
+        NtpVersion::V5 => Some(draft::NTS_PROTOCOL),
+        NtpVersion::V1 | NtpVersion::V2 | NtpVersion::V3 => None,
+    });
     ServerPolicy {
-        protocols: serves.then_some(NTPV4).into_iter().collect(),
+        protocols: protocols.collect(),
         algorithms: section.aead_algorithms.clone(),
         ntp_server: section.ntp_server.as_ref().map(ToString::to_string),
         ntp_port: section.ntp_port,

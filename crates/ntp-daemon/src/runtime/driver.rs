@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use ntp_os_clock::{Clock, monotonic};
-use ntp_proto::client::Request;
+use ntp_proto::client::{Request, VersionChoice};
 use ntp_proto::engine::{
     Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Input, Now,
     Output, PersistedState, QueryId, Refusal, SendError, SourceId,
@@ -121,6 +121,7 @@ pub(crate) struct KeRequest {
     pub(crate) name: String,
     pub(crate) host: String,
     pub(crate) port: u16,
+    pub(crate) version: VersionChoice,
 }
 
 /// The result of a request, fed to the engine once it has no more outputs.
@@ -261,12 +262,14 @@ impl Driver {
                 name,
                 host,
                 port,
+                version,
             } => {
                 let request = KeRequest {
                     query,
                     name,
                     host: host.to_string(),
                     port,
+                    version,
                 };
                 let exchange = KeyRequest::Exchange(request);
                 self.requests.keys.push_back(exchange);

@@ -13,7 +13,7 @@ use ntp_nts_ke::server::{
 };
 use ntp_nts_ke::validity::TimeBounds;
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, NTPV4, ServerPolicy};
-use ntp_proto::nts::{AeadAlgorithm, Cookie, Keyset, MasterSecret, SessionKeys};
+use ntp_proto::nts::{AeadAlgorithm, Cookie, Keyset, MasterSecret, NextProtocol, SessionKeys};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     date_time_ymd,
@@ -162,6 +162,7 @@ pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a Path) -> Requ
         host,
         port,
         authority: Some(authority),
+        protocols: &[NextProtocol::NtpV4],
         algorithms: &[
             AeadAlgorithm::Aes128GcmSiv,
             AeadAlgorithm::AesSivCmac256,

@@ -27,6 +27,7 @@ use super::{
     Datagram, ExchangeId, KissCode, NtsSession, PacketCounters, Reach, Rejection, ReplyContent,
     Schedule,
 };
+use crate::nts::NextProtocol;
 use crate::reference_ids::{BloomFilter, ServerId};
 use crate::wire::v5::{ClientCookie, SupportedVersions, draft};
 use crate::wire::{Header, Mode, Version};
@@ -143,7 +144,7 @@ const MAX_VERSION_QUERIES: u8 = 4;
 impl Association {
     /// Creates an association that sends its first request at `start`.
     pub fn new(remote: SocketAddr, config: AssociationConfig, start: Monotonic) -> Self {
-        Self {
+        let mut association = Self {
             remote,
             negotiation: Negotiation::new(config.version),
             draft: DraftChoice::default(),
@@ -162,7 +163,11 @@ impl Association {
             counters: PacketCounters::default(),
             last_content: None,
             authenticity: Authenticity::NotChecked,
+        };
+        if let Some(session) = association.protection.nts() {
+            association.follow_protocol(session.protocol());
         }
+        association
     }
 
     /// Address of the server.
@@ -187,7 +192,15 @@ impl Association {
         if !self.answered.is_reachable() {
             self.answered = Reach::default();
         }
-        let protocol = session.protocol();
+        self.follow_protocol(session.protocol());
+        self.protection = match core::mem::take(&mut self.protection) {
+            Protection::Nts(previous) => Protection::Nts(Box::new(session.replacing(*previous))),
+            Protection::None | Protection::Symmetric(_) => Protection::Nts(Box::new(session)),
+        };
+    }
+
+    /// Uses the version for which the keys of a session are.
+    fn follow_protocol(&mut self, protocol: NextProtocol) {
         if protocol.version() != self.version() {
             self.version_changed();
         }
@@ -195,10 +208,6 @@ impl Association {
         if let Some(draft) = protocol.draft() {
             self.draft.set(draft);
         }
-        self.protection = match core::mem::take(&mut self.protection) {
-            Protection::Nts(previous) => Protection::Nts(Box::new(session.replacing(*previous))),
-            Protection::None | Protection::Symmetric(_) => Protection::Nts(Box::new(session)),
-        };
     }
 
     /// Ends the association and returns its NTS session.

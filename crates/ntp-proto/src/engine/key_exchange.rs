@@ -7,8 +7,10 @@
 use rand_core::RngCore;
 
 use super::source::ntp::key_exchanges::KeyExchangeEffect;
-use super::{Engine, Event, KeyExchangeError, Now, Output, QueryId, RemovalReason};
-use crate::client::Protection;
+use super::{
+    Engine, Event, KeyExchangeError, KeyExchangeFailure, Now, Output, QueryId, RemovalReason,
+};
+use crate::client::{Protection, VersionChoice};
 use crate::nts::{KeyExchangeResult, KeyExchanged};
 
 impl Engine {
@@ -27,7 +29,12 @@ impl Engine {
             else {
                 break;
             };
+            let version = match self.sources.index_of(query) {
+                Some(index) => self.sources.config_at(index).association.version,
+                None => VersionChoice::default(),
+            };
             self.outputs.push_back(Output::ExchangeKeys {
+                version,
                 query,
                 name,
                 host,
@@ -45,7 +52,21 @@ impl Engine {
         let Some(index) = self.sources.index_of(query) else {
             return;
         };
-        let name = self.sources.config_at(index).name.clone();
+        let config = self.sources.config_at(index);
+        let name = config.name.clone();
+        let other_version = KeyExchangeError {
+            reason: KeyExchangeFailure::RefusedByServer,
+            message: "the keys are for another version of NTP than `ntp-version`".to_owned(),
+        };
+        // A session of an earlier run may be for the version of another configuration.
+        let result = match (result, config.association.version) {
+            (Ok(keys), VersionChoice::Fixed(version))
+                if keys.result.protocol.version() != version =>
+            {
+                Err(&other_version)
+            }
+            _ => result,
+        };
         let effect = self
             .sources
             .key_exchange_finished(now.monotonic, index, result);

@@ -7,7 +7,7 @@ use ntp_time::{Adjustment, NtpDuration, SystemTime};
 use ntp_types::refclock::DeviceConfig;
 
 use super::{CommandId, CommandOutcome, Event, ExchangeId, Host, QueryId, Refusal, SourceId};
-use crate::client::Request;
+use crate::client::{Request, VersionChoice};
 use crate::discipline::{FrequencyPrior, Panic};
 use crate::nts::KeyExchanged;
 
@@ -60,6 +60,8 @@ pub enum Output {
         host: Host,
         /// Its TCP port.
         port: u16,
+        /// Version of NTP that the keys are for.
+        version: VersionChoice,
     },
     /// Save an NTS session that has cookies left at shutdown, readable by the daemon only. See
     /// [`StoredSession`](crate::nts::StoredSession).

@@ -15,6 +15,7 @@
 
 use core::fmt;
 
+use crate::wire::v5::draft;
 use crate::wire::{Reader, Truncated};
 
 /// Length of the longest accepted request in octets. RFC 8915 section 4 requires a server to accept
@@ -52,6 +53,9 @@ impl RecordKind {
     pub const SERVER: Self = Self(6);
     /// NTPv4 Port Negotiation: its UDP port (section 4.1.8).
     pub const PORT: Self = Self(7);
+    /// Name of the draft of NTPv5 that the keys are for; never critical. An old draft of NTS pools has a
+    /// critical record of this number, which is not known here.
+    pub const NTPV5_DRAFT: Self = Self(draft::NTS_DRAFT_RECORD);
     /// Keep Alive: the connection of a pool serves further requests. This and the following numbers
     /// are those of the NTS pool draft (draft-ietf-ntp-nts-keyexchange-pool) as ntpd-rs 1.9 and the
     /// pool service use them; earlier versions had others.

@@ -13,7 +13,7 @@ use ntp_nts_ke::client::{Request, exchange};
 use ntp_nts_ke::failure::Failure;
 use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::realtime;
-use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
+use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
 
 /// A key-exchange server and the AEAD algorithm to negotiate.
 #[derive(Clone, Debug)]
@@ -63,6 +63,7 @@ impl KeyServer {
             host: &self.host,
             port: self.port,
             authority: self.authority.as_deref(),
+            protocols: &[NextProtocol::NtpV4],
             algorithms: &[self.algorithm],
             time: TimeBounds::exact(now.try_into().unwrap_or_default()),
             limit: TIMEOUT,

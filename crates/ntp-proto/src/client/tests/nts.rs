@@ -5,7 +5,9 @@ use crate::client::NtsSession;
 use crate::nts::{
     AeadAlgorithm, Cookie, KeyExchangeResult, Keyset, MasterSecret, NextProtocol, SessionKeys,
 };
-use crate::wire::{ExtensionField, Header};
+use crate::server::Versions;
+use crate::wire::v5::draft;
+use crate::wire::{ExtensionField, Header, v5};
 
 fn secret(fill: u8) -> MasterSecret {
     MasterSecret::new([fill; 64])
@@ -246,4 +248,63 @@ fn an_unauthenticated_kiss_is_rejected() {
         pair.receive(&genuine),
         Ok(Reply::Kiss(crate::client::KissCode::Deny))
     ));
+}
+
+/// A client and a server after a key exchange for version 5.
+fn version_5_pair() -> Pair {
+    let keyset = Keyset::new(secret(1));
+    let result = KeyExchangeResult {
+        protocol: NextProtocol::NtpV5(draft::NAMES[1]),
+        ..key_exchange_result(&keyset, keys(ALGORITHM, 1), 8)
+    };
+    let mut pair = Pair::with_nts(keyset, result);
+    let policy = Policy {
+        versions: Versions::UP_TO_4.with(Version::V5),
+        ..Policy::default()
+    };
+    pair.worker = WorkerState::new(&policy, 1, [3; 32]);
+    pair.view.policy = Arc::new(policy);
+    pair
+}
+
+#[test]
+fn the_version_is_that_of_the_key_exchange() {
+    let mut pair = version_5_pair();
+    for _ in 0..20 {
+        let request = pair.send_request();
+        let packet = v5::Packet::parse(&request).unwrap();
+        assert_eq!(packet.draft, Some(draft::NAMES[1].as_bytes()));
+        assert!(packet.correction.is_none() && request.len() <= 1024);
+        let reply = pair.serve(&request);
+        assert_eq!(reply.len(), request.len());
+        assert!(matches!(pair.receive(&reply), Ok(Reply::Time(_))));
+    }
+    assert_eq!(pair.session().cookies(), Cookie::MAX_STORED);
+    // Keys for version 4 lead back to it.
+    let keyset = Keyset::new(secret(1));
+    let older = key_exchange_result(&keyset, keys(ALGORITHM, 1), 8);
+    pair.association.install_session(NtsSession::new(older));
+    assert_eq!(pair.send_request()[0] >> 3 & 7, 4);
+}
+
+#[test]
+fn a_response_of_version_5_without_the_keys_is_rejected_and_a_nak_is_no_proof() {
+    let mut pair = version_5_pair();
+    let request = pair.send_request();
+    let genuine = pair.serve(&request);
+    let mut altered = genuine.clone();
+    altered[47] ^= 1;
+    let mut nak = genuine.clone();
+    nak[1] = 0;
+    nak[15] = 4;
+    let bare = genuine[..48].to_vec();
+    for (forged, rejection) in [
+        (altered, Rejection::Unauthenticated),
+        (bare, Rejection::Unauthenticated),
+        (nak, Rejection::NtsNak),
+    ] {
+        assert_eq!(pair.receive(&forged).err(), Some(rejection));
+        assert!(pair.association.exchange().is_some());
+    }
+    assert!(matches!(pair.receive(&genuine), Ok(Reply::Time(_))));
 }

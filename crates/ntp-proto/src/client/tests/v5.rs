@@ -34,6 +34,9 @@ struct Client {
     sequence: u32,
 }
 
+/// A change of the header of a response.
+type Change<'a> = &'a dyn Fn(&mut Header);
+
 /// What the scripted server answers; the default is a correct response.
 struct Script<'a> {
     header: &'a dyn Fn(&mut Header),
@@ -272,7 +275,7 @@ fn a_response_that_does_not_match_changes_nothing() {
         header.client_cookie = ClientCookie::from_bits(header.client_cookie.to_bits() ^ 1);
     });
     let zero = with(&client, &|header| {
-        header.client_cookie = ClientCookie::from_bits(0)
+        header.client_cookie = ClientCookie::from_bits(0);
     });
     let mode = with(&client, &|header| header.mode = Mode::Client);
     let mut flags = with(&client, &|_| {});
@@ -317,7 +320,7 @@ fn a_response_that_does_not_match_changes_nothing() {
 
 #[test]
 fn a_response_without_usable_time_is_rejected() {
-    let cases: [(&dyn Fn(&mut Header), Rejection); 11] = [
+    let cases: [(Change<'_>, Rejection); 11] = [
         (
             &|header| header.flags.synchronized = false,
             Rejection::Unsynchronized,

@@ -19,15 +19,17 @@ use std::net::IpAddr;
 
 use ntp_types::host::{Host, HostError};
 
-use super::{Agreement, ErrorCode, Export, NTPV4, UniqueRecord};
+use super::{Agreement, ErrorCode, Export, UniqueRecord};
 use crate::nts::record::{
     MessageBuffer, MessageWriter, RESPONSE_LIMIT, Record, RecordKind, TooLong,
 };
-use crate::nts::{AeadAlgorithm, Cookie};
+use crate::nts::{AeadAlgorithm, Cookie, NextProtocol};
 
 /// A key exchange on the client side.
 #[derive(Clone, Debug)]
 pub struct ClientExchange {
+    /// In order of preference.
+    protocols: Vec<NextProtocol>,
     /// In order of preference.
     offered: Vec<AeadAlgorithm>,
     /// Address of the key-exchange server.
@@ -38,6 +40,8 @@ pub struct ClientExchange {
 /// A valid response, without the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
+    /// The protocol of the packets.
+    pub protocol: NextProtocol,
     /// The algorithm and how its keys are exported.
     pub agreement: Agreement,
     /// One to eight cookies.
@@ -75,8 +79,8 @@ pub enum ResponseError {
     /// The server sent a warning, and none is defined so far.
     #[error("the server sent the unknown warning {0}")]
     Warning(u16),
-    /// The server does not support NTPv4.
-    #[error("the server does not offer keys for NTPv4")]
+    /// The server supports none of the offered versions of NTP.
+    #[error("the server does not offer keys for this version of NTP")]
     NoProtocol,
     /// The server supports none of the offered algorithms.
     #[error("the server supports none of our AEAD algorithms")]
@@ -120,16 +124,33 @@ impl ClientExchange {
     /// preference.
     pub fn new(algorithms: &[AeadAlgorithm], peer: IpAddr) -> Self {
         Self {
+            protocols: vec![NextProtocol::NtpV4],
             offered: algorithms.to_vec(),
             peer,
             buffer: MessageBuffer::new(RESPONSE_LIMIT),
         }
     }
 
+    /// Offers these protocols in place of NTPv4 alone, in order of preference. Of several drafts of
+    /// NTPv5 the first is offered.
+    #[must_use]
+    pub fn with_protocols(self, protocols: &[NextProtocol]) -> Self {
+        Self {
+            protocols: protocols.to_vec(),
+            ..self
+        }
+    }
+
     /// The request to send.
     pub fn request(&self) -> Vec<u8> {
         let mut message = MessageWriter::default();
-        message.critical(RecordKind::NEXT_PROTOCOL, &NTPV4.to_be_bytes());
+        let protocols: Vec<u8> = (self.protocols.iter())
+            .flat_map(|protocol| protocol.id().to_be_bytes())
+            .collect();
+        message.critical(RecordKind::NEXT_PROTOCOL, &protocols);
+        if let Some(name) = self.protocols.iter().find_map(|protocol| protocol.draft()) {
+            message.optional(RecordKind::NTPV5_DRAFT, name.as_bytes());
+        }
         let numbers: Vec<u8> = (self.offered.iter())
             .flat_map(|algorithm| algorithm.id().to_be_bytes())
             .collect();
@@ -158,6 +179,7 @@ impl ClientExchange {
         let mut algorithm = UniqueRecord::new(RecordKind::AEAD);
         let mut server = UniqueRecord::new(RecordKind::SERVER);
         let mut port = UniqueRecord::new(RecordKind::PORT);
+        let mut draft = UniqueRecord::new(RecordKind::NTPV5_DRAFT);
         let (mut cookies, mut compliant) = (Vec::new(), false);
         for record in self.buffer.records() {
             let malformed = ResponseError::Malformed(record.kind);
@@ -194,11 +216,15 @@ impl ClientExchange {
                     port.set(number).map_err(ResponseError::Repeated)?;
                 }
                 RecordKind::COMPLIANT_GCM_SIV_EXPORT => compliant = true,
+                RecordKind::NTPV5_DRAFT if !record.critical => {
+                    draft.set(record.body).map_err(ResponseError::Repeated)?;
+                }
                 unknown if record.critical => return Err(ResponseError::UnknownCritical(unknown)),
                 _ => {}
             }
         }
-        let algorithm = self.chosen_algorithm(&protocol, &algorithm)?;
+        let protocol = self.chosen_protocol(&protocol, draft.value)?;
+        let algorithm = self.chosen_algorithm(&algorithm)?;
         if cookies.is_empty() {
             return Err(ResponseError::NoCookie);
         }
@@ -207,6 +233,7 @@ impl ClientExchange {
             _ => Export::Standard,
         };
         Ok(Granted {
+            protocol,
             agreement: Agreement { algorithm, export },
             cookies,
             server: server.value,
@@ -214,20 +241,33 @@ impl ClientExchange {
         })
     }
 
-    /// Checks the choices of the server: one of the offered algorithms, for NTPv4.
-    fn chosen_algorithm(
+    /// Checks that the server chose one of the offered protocols; `draft` is the draft of NTPv5 that
+    /// it names.
+    fn chosen_protocol(
         &self,
         protocol: &UniqueRecord<Option<u16>>,
+        draft: Option<&[u8]>,
+    ) -> Result<NextProtocol, ResponseError> {
+        let missing = ResponseError::Missing(protocol.kind);
+        let number = protocol.value.ok_or(missing)?;
+        let number = number.ok_or(ResponseError::NoProtocol)?;
+        let mut offered = self.protocols.iter().copied();
+        let chosen = offered
+            .find(|protocol| protocol.id() == number)
+            .ok_or(ResponseError::NotOffered(protocol.kind, number))?;
+        match (chosen.draft(), draft) {
+            (Some(ours), Some(theirs)) if ours.as_bytes() != theirs => {
+                Err(ResponseError::Malformed(RecordKind::NTPV5_DRAFT))
+            }
+            _ => Ok(chosen),
+        }
+    }
+
+    /// Checks that the server chose one of the offered algorithms.
+    fn chosen_algorithm(
+        &self,
         algorithm: &UniqueRecord<Option<u16>>,
     ) -> Result<AeadAlgorithm, ResponseError> {
-        let missing = ResponseError::Missing(protocol.kind);
-        match protocol.value.ok_or(missing)? {
-            Some(NTPV4) => {}
-            Some(other) => {
-                return Err(ResponseError::NotOffered(RecordKind::NEXT_PROTOCOL, other));
-            }
-            None => return Err(ResponseError::NoProtocol),
-        }
         let missing = ResponseError::Missing(algorithm.kind);
         let number = algorithm.value.ok_or(missing)?;
         let number = number.ok_or(ResponseError::NoAlgorithm)?;
@@ -264,6 +304,7 @@ fn choice(record: &Record<'_>) -> Option<Option<u16>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::v5::draft;
     use AeadAlgorithm::{Aes128GcmSiv, AesSivCmac256};
 
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -306,6 +347,53 @@ mod tests {
             expected.len() - 2 - 4,
             "one algorithm and record 1024 less"
         );
+    }
+
+    /// A client that offers NTPv5 and NTPv4, and what it makes of these records.
+    fn receive_for_5(records: &[(u16, &[u8])]) -> Result<NextProtocol, ResponseError> {
+        let mut message = MessageWriter::default();
+        for (kind, body) in records {
+            if *kind & 0x8000 != 0 {
+                message.critical(RecordKind(*kind & 0x7fff), body);
+            } else {
+                message.optional(RecordKind(*kind), body);
+            }
+        }
+        let offered = [NextProtocol::NtpV5(draft::NAMES[0]), NextProtocol::NtpV4];
+        let mut exchange = ClientExchange::new(OFFER, PEER).with_protocols(&offered);
+        let granted = exchange.receive(&message.finish())?;
+        Ok(granted.expect("the message has an end").protocol)
+    }
+
+    #[test]
+    fn version_5_is_offered_with_its_draft_and_the_server_chooses() {
+        let name = draft::NAMES[0];
+        let offered = [NextProtocol::NtpV5(name), NextProtocol::NtpV4];
+        let exchange = ClientExchange::new(&[AesSivCmac256], PEER).with_protocols(&offered);
+        let expected = [
+            &[0x80, 1, 0, 4, 0x80, 1, 0, 0][..],
+            &[0x40, 1, 0, name.len() as u8],
+            name.as_bytes(),
+            &[0x80, 4, 0, 2, 0, 15, 0x80, 0, 0, 0],
+        ];
+        assert_eq!(exchange.request(), expected.concat());
+
+        let version_5: (u16, &[u8]) = (0x8001, &[0x80, 1]);
+        let same: (u16, &[u8]) = (0x4001, name.as_bytes());
+        let other: (u16, &[u8]) = (0x4001, draft::NAMES[1].as_bytes());
+        let accepted = Ok(NextProtocol::NtpV5(name));
+        assert_eq!(receive_for_5(&[version_5, same, SIV, COOKIE]), accepted);
+        assert_eq!(receive_for_5(&[version_5, SIV, COOKIE]), accepted);
+        assert_eq!(
+            receive_for_5(&[PROTOCOL, SIV, COOKIE]),
+            Ok(NextProtocol::NtpV4)
+        );
+        let malformed = Err(ResponseError::Malformed(RecordKind::NTPV5_DRAFT));
+        assert_eq!(receive_for_5(&[version_5, other, SIV, COOKIE]), malformed);
+        // The record of an old draft of pools has the same number.
+        let critical: (u16, &[u8]) = (0xc001, &[0, 15]);
+        let unknown = Err(ResponseError::UnknownCritical(RecordKind(0x4001)));
+        assert_eq!(receive_for_5(&[version_5, critical, SIV, COOKIE]), unknown);
     }
 
     #[test]

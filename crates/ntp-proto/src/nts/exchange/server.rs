@@ -8,6 +8,7 @@ use super::pool::{Capabilities, PoolRecords, PoolToken};
 use super::{Agreement, COOKIES_PER_RESPONSE, ErrorCode, Export, UniqueRecord};
 use crate::nts::record::{MessageBuffer, MessageWriter, REQUEST_LIMIT, RecordKind, TooLong};
 use crate::nts::{AeadAlgorithm, Cookie, SessionKeys};
+use crate::wire::v5::draft;
 
 /// Configuration of the negotiation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub struct Grant {
     pub keep_alive: bool,
     /// The client sent record 1024 for AES-128-GCM-SIV, which must be returned.
     compliant: bool,
+    /// Name of the draft of NTPv5, if that is the protocol.
+    draft: Option<&'static str>,
 }
 
 /// A refused request.
@@ -85,6 +88,7 @@ struct Negotiation {
     protocols: Option<Vec<u16>>,
     algorithms: Option<Vec<u16>>,
     compliant: bool,
+    draft: Option<&'static str>,
 }
 
 /// The offer of a request.
@@ -94,6 +98,8 @@ struct Offer {
     /// Numbers of algorithms.
     algorithms: Vec<u16>,
     compliant: bool,
+    /// Name of the client's draft of NTPv5, if we support it.
+    draft: Option<&'static str>,
 }
 
 impl Default for ServerExchange {
@@ -158,6 +164,7 @@ impl ServerExchange {
     fn negotiation(&self, of_pool: bool) -> Result<Negotiation, RefusalReason> {
         let mut protocols = UniqueRecord::new(RecordKind::NEXT_PROTOCOL);
         let mut algorithms = UniqueRecord::new(RecordKind::AEAD);
+        let mut draft = UniqueRecord::new(RecordKind::NTPV5_DRAFT);
         let mut compliant = false;
         let bad = |_| RefusalReason::BadRequest;
         for record in self.buffer.records() {
@@ -171,6 +178,9 @@ impl ServerExchange {
                     algorithms.set(offered.collect()).map_err(bad)?;
                 }
                 RecordKind::COMPLIANT_GCM_SIV_EXPORT => compliant = true,
+                RecordKind::NTPV5_DRAFT if !record.critical => {
+                    draft.set(draft::known_name(record.body)).map_err(bad)?;
+                }
                 // A client may request a server or port; the response has the configured ones. Only
                 // a pool has other servers than those that a client denies.
                 RecordKind::SERVER | RecordKind::PORT | RecordKind::SERVER_DENY => {}
@@ -191,6 +201,7 @@ impl ServerExchange {
             protocols: protocols.value,
             algorithms: algorithms.value,
             compliant,
+            draft: draft.value.flatten(),
         })
     }
 }
@@ -213,13 +224,19 @@ impl Negotiation {
             protocols,
             algorithms,
             compliant: self.compliant,
+            draft: self.draft,
         })
     }
 }
 
 /// Chooses protocol and algorithm.
 fn negotiate(offer: &Offer, policy: &ServerPolicy) -> Result<Grant, RefusalReason> {
-    let supported = |number: &&u16| policy.protocols.contains(number);
+    // Keys for NTPv5 without a common draft would be of no use.
+    let is_version_5 = |number: u16| number == draft::NTS_PROTOCOL;
+    let supported = |number: &&u16| {
+        let spoken = !is_version_5(**number) || offer.draft.is_some();
+        spoken && policy.protocols.contains(number)
+    };
     let protocol = offer.protocols.iter().find(supported);
     let protocol = *protocol.ok_or(RefusalReason::NoProtocol)?;
     let offers = |algorithm: &&AeadAlgorithm| offer.algorithms.contains(&algorithm.id());
@@ -238,6 +255,7 @@ fn negotiate(offer: &Offer, policy: &ServerPolicy) -> Result<Grant, RefusalReaso
         fixed_keys: None,
         keep_alive: false,
         compliant: offer.compliant && algorithm == AeadAlgorithm::Aes128GcmSiv,
+        draft: offer.draft.filter(|_| is_version_5(protocol)),
     })
 }
 
@@ -251,6 +269,9 @@ impl Grant {
     ) -> Vec<u8> {
         let mut message = MessageWriter::default();
         message.critical(RecordKind::NEXT_PROTOCOL, &self.protocol.to_be_bytes());
+        if let Some(name) = self.draft {
+            message.optional(RecordKind::NTPV5_DRAFT, name.as_bytes());
+        }
         message.critical(RecordKind::AEAD, &self.algorithm.id().to_be_bytes());
         if self.compliant {
             message.optional(RecordKind::COMPLIANT_GCM_SIV_EXPORT, &[]);
@@ -340,6 +361,33 @@ mod tests {
             Decision::Capabilities(_) => panic!("this server has no tokens"),
             Decision::Refuse(refusal) => Some(refusal.reason),
         }
+    }
+
+    #[test]
+    fn keys_for_version_5_are_granted_if_both_speak_a_draft() {
+        let version_5 = ServerPolicy {
+            protocols: vec![NTPV4, draft::NTS_PROTOCOL],
+            ..policy()
+        };
+        let granted = |policy: &ServerPolicy, records: &[(u16, &[u8])]| {
+            let mut message = MessageWriter::default();
+            message.critical(RecordKind::NEXT_PROTOCOL, &[0x80, 1, 0, 0]);
+            message.critical(RecordKind::AEAD, &[0, 15]);
+            for (kind, body) in records {
+                message.optional(RecordKind(*kind), body);
+            }
+            match ServerExchange::default().receive(policy, &message.finish()) {
+                Some(Decision::Grant(grant)) => (grant.protocol, grant.draft),
+                other => panic!("{other:?}"),
+            }
+        };
+        let older = draft::NAMES[1];
+        let names: (u16, &[u8]) = (0x4001, older.as_bytes());
+        assert_eq!(granted(&version_5, &[names]), (0x8001, Some(older)));
+        assert_eq!(granted(&policy(), &[names]), (NTPV4, None));
+        assert_eq!(granted(&version_5, &[]), (NTPV4, None));
+        let unknown: (u16, &[u8]) = (0x4001, b"draft-ietf-ntp-ntpv5-04");
+        assert_eq!(granted(&version_5, &[unknown]), (NTPV4, None));
     }
 
     #[test]
