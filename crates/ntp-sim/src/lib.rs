@@ -44,6 +44,7 @@
 mod attacker;
 mod checker;
 mod clock;
+pub mod clock_worlds;
 mod course;
 mod event_queue;
 mod histogram;

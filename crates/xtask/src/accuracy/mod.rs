@@ -9,6 +9,7 @@ mod examples;
 mod measure;
 mod peers;
 mod plot;
+mod refclocks;
 mod starts;
 mod table;
 mod tables;

@@ -35,10 +35,12 @@ pub(crate) enum TableKind {
     Further,
     /// Cold starts.
     Start,
+    /// Reference clocks.
+    Refclocks,
 }
 
 impl TableKind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Fixed,
         Self::Free,
         Self::HeldChrony,
@@ -47,6 +49,7 @@ impl TableKind {
         Self::Servers,
         Self::Further,
         Self::Start,
+        Self::Refclocks,
     ];
 
     pub(crate) fn measure(self, seeds: u64) -> Result<Table, Violation> {
@@ -59,6 +62,7 @@ impl TableKind {
             Self::Servers => servers(seeds),
             Self::Further => further(seeds),
             Self::Start => super::starts::table(seeds),
+            Self::Refclocks => super::refclocks::table(seeds),
         }
     }
 }
@@ -83,7 +87,7 @@ fn names(index: usize) -> [Cell; 2] {
     ]
 }
 
-fn measured(figure: Figure) -> Cell {
+pub(super) fn measured(figure: Figure) -> Cell {
     Cell::Measured(figure.value, figure.error)
 }
 
@@ -97,9 +101,10 @@ fn summary(what: &str, ratios: &[f64]) -> [(String, f64); 2] {
 }
 
 /// Size and coverage of the claimed errors.
-const CLAIMS_HEAD: [&str; 5] = ["bound", "in bound %", "est. error", "in est. %", "est./p99"];
+pub(super) const CLAIMS_HEAD: [&str; 5] =
+    ["bound", "in bound %", "est. error", "in est. %", "est./p99"];
 
-fn claims(runs: &Runs) -> [Cell; 5] {
+pub(super) fn claims(runs: &Runs) -> [Cell; 5] {
     let (estimate, error) = (
         runs.mean(|run| run.median_estimate),
         runs.mean(|run| run.error_99),
