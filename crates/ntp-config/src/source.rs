@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ntp_proto::keys::KeyId;
+use ntp_types::source::SrvVerification;
 use toml::de::DeValue;
 
 use crate::address::{self, Address, NTP_PORT, NTS_KE_PORT};
@@ -67,7 +68,7 @@ pub enum SourceKind {
     Pool(PoolSource),
     /// `nts`: one NTP server, authenticated (RFC 8915).
     Nts(NtsSource),
-    /// `nts-pool`: several authenticated servers, found through a key exchange broker.
+    /// `nts-pool`: several authenticated servers, named by the key exchange server of a pool.
     NtsPool(NtsPoolSource),
     /// `sock`, `pps` and others: a reference clock.
     RefClock(RefClockSource),
@@ -100,7 +101,7 @@ impl SourceKind {
     }
 
     /// How its key exchange server is found and verified; `None` without one.
-    pub(crate) const fn key_exchange(&self) -> Option<&KeyExchange> {
+    pub const fn key_exchange(&self) -> Option<&KeyExchange> {
         match self {
             Self::Nts(nts) => Some(&nts.key_exchange),
             Self::NtsPool(pool) => Some(&pool.key_exchange),
@@ -220,10 +221,12 @@ section! {
     /// Keys of mode `nts-pool`.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct NtsPoolSource = "source" ["nts-pool"] {
-        + ntp: NtpSource = NtpSource::read_keys, "The common keys; the address is the broker's.";
-        + key_exchange: KeyExchange = KeyExchange::read_keys, "How the broker is found and verified.";
+        + ntp: NtpSource = NtpSource::read_keys, "The common keys; the address is that of the pool's key exchange server.";
+        + key_exchange: KeyExchange = KeyExchange::read_keys, "How that server is found and verified.";
         count: usize = value::whole => or(4),
             "count" "integer" "4" "Number of servers of the pool that are used at the same time.";
+        ignore: Vec<IpAddr> = |cx, value| value::array(cx, value, value::ip_address) => or(Vec::new()),
+            "ignore" "list of IP addresses" "[]" "Addresses of the pool that are never used.";
     }
 }
 
@@ -234,7 +237,22 @@ section! {
         certificate_authority: Option<Located<PathBuf>> = value::located_path => optional,
             "certificate-authority" "path" "none" "PEM file of certificate authorities that are trusted in addition to the system's.";
         srv_resolution: bool = value::boolean => or(false),
-            "enable-srv-resolution" "boolean" "false" "Whether the server is looked up by its SRV record (experimental).";
+            "enable-srv-resolution" "boolean" "false" "Whether the key exchange server is found by SRV records, `_ntske._tcp.NAME`: host, port and order (RFC 2782). Without usable records, the address itself is the server.";
+        srv_verification: SrvVerification = |cx, value| value::choice(cx, value, &SRV_VERIFICATIONS) => or(SrvVerification::default()),
+            "srv-verification" "`\"dnssec\"`, `\"certificate\"` or `\"none\"`" "`\"dnssec\"`" "Which SRV records are used. `dnssec`: those that the name server marks as validated, if it is on this machine, or resolv.conf(5) has `options trust-ad`; the certificate must be valid for the host that they name. `certificate`: also others, but then the certificate must be valid for the name in `address`. `none`: all, although anyone who can forge DNS answers can then choose the server.";
+    }
+}
+
+const SRV_VERIFICATIONS: [(&str, SrvVerification); 3] = [
+    ("dnssec", SrvVerification::Dnssec),
+    ("certificate", SrvVerification::Certificate),
+    ("none", SrvVerification::None),
+];
+
+impl KeyExchange {
+    /// Which SRV records are used; `None` if they are not looked up.
+    pub fn srv(&self) -> Option<SrvVerification> {
+        self.srv_resolution.then_some(self.srv_verification)
     }
 }
 

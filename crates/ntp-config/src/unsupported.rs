@@ -9,7 +9,6 @@ use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
 use crate::documentation::KeyDoc;
-use crate::source::{SourceConfig, SourceKind};
 
 /// A setting that this build refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +35,6 @@ macro_rules! unsupported {
 }
 
 unsupported! {
-    NTS_POOL = "source" "mode" Some("nts-pool"), "source mode `nts-pool`",
-        "configure several servers with `mode = \"nts\"`; the pool's key exchange is a draft whose records changed their numbers from one release of ntpd-rs to the next";
-    SRV_RESOLUTION = "source" "enable-srv-resolution" Some("true"), "`enable-srv-resolution`",
-        "remove the key, and configure the address of the key exchange server: without DNSSEC, which is not validated here, an SRV record must not decide whose certificate is accepted";
     PTP_CLOCK = "clock" "clock" None, "disciplining a PTP device (`clock` in `[clock]`)",
         "remove the key to discipline the system clock";
     HARDWARE_TIMESTAMPS = "clock" "timestamp-mode" Some("hardware"), "`timestamp-mode = \"hardware\"`",
@@ -87,7 +82,6 @@ impl Config {
     /// not start if there is any (exit code 78).
     pub fn unsupported(&self) -> Vec<Diagnostic> {
         let mut refused = Vec::new();
-        self.sources.iter().for_each(|it| source(it, &mut refused));
         if let Some(device) = &self.clock.device {
             refused.push(PTP_CLOCK.at(&device.place));
         }
@@ -98,20 +92,6 @@ impl Config {
         refused.sort_by_key(|diagnostic| diagnostic.place.order());
         refused
     }
-}
-
-/// Returns the refusal of a mode of sources.
-fn refused_mode(mode: &str) -> Option<Unsupported> {
-    let mut entries = UNSUPPORTED.iter().copied();
-    entries.find(|it| (it.section, it.key, it.value) == ("source", "mode", Some(mode)))
-}
-
-fn source(source: &SourceConfig, refused: &mut Vec<Diagnostic>) {
-    let kind = match &source.kind {
-        SourceKind::Nts(nts) if nts.key_exchange.srv_resolution => Some(SRV_RESOLUTION),
-        kind => refused_mode(kind.mode()),
-    };
-    refused.extend(kind.map(|kind| kind.at(&source.place)));
 }
 
 #[cfg(test)]
@@ -127,8 +107,9 @@ mode = \"pool\"
 address = \"a\"
 ntp-version = \"auto\"
 [[source]]
-mode = \"nts-pool\"
+mode = \"server\"
 address = \"b\"
+ntp-version = 5
 [keyset]
 stale-key-count = 3
 [clock]
@@ -143,13 +124,10 @@ require-nts = true
             .iter()
             .map(|found| (found.place.line().unwrap(), found.message.as_str()))
             .collect();
-        let expected = [
-            (6, "source mode `nts-pool` is not supported by this build"),
-            (
-                11,
-                "`timestamp-mode = \"hardware\"` is not supported by this build",
-            ),
-        ];
+        let expected = [(
+            12,
+            "`timestamp-mode = \"hardware\"` is not supported by this build",
+        )];
         assert_eq!(named, expected);
     }
 
@@ -162,17 +140,11 @@ require-nts = true
             });
             docs.next().unwrap().not_in_this_build()
         };
-        assert_eq!(
-            note("source", "mode", None),
-            " Not in this build: `nts-pool`."
-        );
+        assert_eq!(note("source", "mode", None), "");
         assert_eq!(note("source", "path", Some("nmea")), "");
         assert_eq!(note("source", "path", Some("pps")), "");
         assert_eq!(note("source", "count", Some("pool")), "");
-        assert_eq!(
-            note("source", "count", Some("nts-pool")),
-            " Not in this build."
-        );
+        assert_eq!(note("source", "count", Some("nts-pool")), "");
         assert_eq!(note("clock", "clock", None), " Not in this build.");
         for entry in UNSUPPORTED {
             assert_ne!(note(entry.section, entry.key, None), "", "{entry:?}");
@@ -181,10 +153,7 @@ require-nts = true
 
     #[test]
     fn every_setting_of_the_table_is_refused() {
-        let source = |settings: &str| format!("[[source]]\n{settings}\n");
         let files = [
-            source("mode = \"nts-pool\"\naddress = \"a\""),
-            source("mode = \"nts\"\naddress = \"a\"\nenable-srv-resolution = true"),
             "[clock]\nclock = \"/dev/ptp0\"\n".to_owned(),
             "[clock]\ntimestamp-mode = \"hardware\"\n".to_owned(),
         ];

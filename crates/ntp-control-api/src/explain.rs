@@ -243,6 +243,9 @@ fn in_estimate(source: &SourceStatus) -> bool {
 /// Returns why `source` is or is not used.
 pub fn source(status: &Status, source: &SourceStatus) -> Vec<String> {
     let mut findings = state(status, source);
+    if let Some(member) = &source.member {
+        findings.push(format!("member of the NTS pool {}: {member}", source.name));
+    }
     // A single unanswered request is not reported: it may be in flight.
     let relied_on = matches!(source.state, SourceState::Selected | SourceState::Outranked);
     let failed = source.last_error.is_some();

@@ -16,6 +16,7 @@ use crate::console::Failure;
 use crate::daemon_command::DaemonCommand;
 use crate::format::time;
 use crate::migrate::Dialect;
+use ntp_types::source::SrvVerification;
 
 /// Width of help texts on wider terminals: longer lines are hard to read.
 const MAX_HELP_WIDTH: usize = 100;
@@ -191,10 +192,31 @@ pub(crate) enum NtsAction {
         /// Trust the certificate authorities in this file (PEM), too
         #[arg(long, value_name = "FILE")]
         ca: Option<PathBuf>,
+        /// Check this many members of an NTS pool, and show a table of them
+        #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "4", value_parser = members)]
+        pool: Option<usize>,
+        /// Find the server by SRV records: `dnssec`, `certificate` or `none`, as `srv-verification`
+        #[arg(long, value_name = "VERIFICATION", num_args = 0..=1, default_missing_value = "dnssec", value_parser = srv)]
+        srv: Option<SrvVerification>,
         /// Timeout of the key exchange
         #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
         timeout: Duration,
     },
+}
+
+/// Number of members of a pool.
+fn members(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=64).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+fn srv(text: &str) -> Result<SrvVerification, String> {
+    match text {
+        "dnssec" => Ok(SrvVerification::Dnssec),
+        "certificate" => Ok(SrvVerification::Certificate),
+        "none" => Ok(SrvVerification::None),
+        _ => Err("expected dnssec, certificate or none".to_owned()),
+    }
 }
 
 #[derive(Args, Debug)]

@@ -186,11 +186,20 @@ fn run_command(
             version,
         } => query::run(host, *samples, *version, json, console),
         Command::Nts {
-            action: NtsAction::Check { host, ca, timeout },
+            action:
+                NtsAction::Check {
+                    host,
+                    ca,
+                    pool,
+                    srv,
+                    timeout,
+                },
         } => {
             let check = nts::Check {
                 host,
                 authority: ca.as_deref(),
+                srv: *srv,
+                pool: *pool,
                 limit: *timeout,
             };
             nts::run(&check, json, console)

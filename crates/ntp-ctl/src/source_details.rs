@@ -16,6 +16,7 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     let now = status.program.now;
     page.line("Source", &source.name);
     page.line("Address", &source.address);
+    page.optional("Pool member", source.member.as_ref());
     page.line("ID", source.id);
     page.line("State", state(source));
     let voter = duplicate_of(status, source).map(|voter| &voter.name);

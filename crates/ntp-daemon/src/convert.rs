@@ -97,8 +97,17 @@ pub fn source(
                 },
             )
         }
-        // Refused earlier; see `Config::unsupported`.
-        _ => return None,
+        FileKind::NtsPool(pool) => {
+            let ignore = pool.ignore.iter().map(IpAddr::to_canonical).collect();
+            (
+                &pool.ntp,
+                SourceKind::NtsPool {
+                    count: pool.count,
+                    ignore,
+                },
+            )
+        }
+        FileKind::Platform => return None,
     };
     let mut source = ntp_source(config, ntp, kind);
     if let Some(key) = &ntp.key {

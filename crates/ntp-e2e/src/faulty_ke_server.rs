@@ -17,6 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ntp_proto::nts::exchange::{ALPN, Decision, NTPV4, ServerExchange, ServerPolicy};
+use ntp_proto::nts::record::{MessageBuffer, REQUEST_LIMIT, RecordKind};
 use ntp_proto::nts::{
     AeadAlgorithm, Direction, EXPORTER_LABEL, Keyset, MasterSecret, SessionKeys, StoredKeyset,
     exporter_context,
@@ -53,6 +54,9 @@ pub enum KeBehaviour {
     Response(Vec<u8>),
     /// Sends a correct response in pieces of this many octets.
     Fragmented(usize),
+    /// Is a pool with these members: names the first one that the request does not deny, or the first
+    /// one of all.
+    Pool(Vec<String>),
     /// Prepends unusable cookies to a correct response.
     ExtraCookies {
         /// Number of unusable cookies.
@@ -208,7 +212,11 @@ impl Shared {
         let certificate = lock(&self.certificate).clone();
         let mut tls = connection(&certificate, &behaviour).map_err(io::Error::other)?;
         let mut stream = Stream::new(&mut tls, &mut socket);
-        let Some(correct) = negotiate(&mut stream, &self.policy)? else {
+        let members: &[String] = match &behaviour {
+            KeBehaviour::Pool(members) => members,
+            _ => &[],
+        };
+        let Some(correct) = negotiate(&mut stream, &self.policy, members)? else {
             return Ok(());
         };
         if behaviour == KeBehaviour::SilentInTls {
@@ -272,16 +280,30 @@ fn connection(
     Ok(ServerConnection::new(Arc::new(config))?)
 }
 
+/// The member that a pool names in its response.
+fn member(members: &[String], request: &MessageBuffer) -> Option<String> {
+    let is_denied = |member: &&String| {
+        let mut records = request.records();
+        records.any(|it| it.kind == RecordKind::SERVER_DENY && it.body == member.as_bytes())
+    };
+    let mut others = members.iter().filter(|member| !is_denied(member));
+    others.next().or(members.first()).cloned()
+}
+
 /// Reads the request. Returns the correct response, or `None` if the request must be refused.
 fn negotiate(
     stream: &mut Stream<'_, ServerConnection, TcpStream>,
     policy: &ServerPolicy,
+    members: &[String],
 ) -> io::Result<Option<Vec<u8>>> {
     let mut exchange = ServerExchange::default();
+    let mut request = MessageBuffer::new(REQUEST_LIMIT);
     let mut buffer = [0; BUFFER];
     loop {
         let length = stream.read(&mut buffer)?;
         let read = buffer.get(..length).unwrap_or_default();
+        // The exchange refuses what is too long.
+        let _ = request.push(read);
         match exchange.receive(policy, read) {
             Some(Decision::Grant(grant)) => {
                 let keys = export(stream.conn, grant.algorithm).map_err(io::Error::other)?;
@@ -291,7 +313,11 @@ fn negotiate(
                         .seal_cookie(&keys, nonce)
                         .expect("a keyset with a key")
                 });
-                return Ok(Some(grant.response(policy, &cookies, false)));
+                let policy = ServerPolicy {
+                    ntp_server: member(members, &request),
+                    ..policy.clone()
+                };
+                return Ok(Some(grant.response(&policy, &cookies, false)));
             }
             Some(Decision::Capabilities(_) | Decision::Refuse(_)) => return Ok(None),
             None if length == 0 => return Ok(None),

@@ -19,6 +19,7 @@ use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, ResponseEr
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::host::{Host, ScopedIp};
+use ntp_types::source::SrvVerification;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
@@ -27,6 +28,7 @@ use rustls::{ClientConfig, ClientConnection};
 use crate::export::session_keys;
 use crate::failure::{ConnectError, Failure, Stage};
 use crate::provider;
+use crate::srv::{self, Services, SrvError, Target};
 use crate::trust::Trust;
 use crate::validity::{LenientVerifier, Presented, TimeBounds};
 
@@ -43,6 +45,10 @@ pub struct Request<'a> {
     pub protocols: &'a [NextProtocol],
     /// Offered algorithms, in order of preference.
     pub algorithms: &'a [AeadAlgorithm],
+    /// Which SRV records of the host are used; `None` if they are not looked up.
+    pub srv: Option<SrvVerification>,
+    /// Servers that a pool should not return, with the names of [`Report::member`].
+    pub denied: &'a [String],
     /// Time at which certificates are verified.
     pub time: TimeBounds,
     /// Time limit of the key exchange.
@@ -59,6 +65,10 @@ pub struct Report {
     pub addresses: Vec<SocketAddr>,
     /// Addresses to which the connection failed, and why.
     pub failed: Vec<(SocketAddr, ConnectError)>,
+    /// The server that an SRV record of the host names.
+    pub target: Option<Target>,
+    /// Name by which a pool knows the NTP server: that of the target, or exactly that of the response.
+    pub member: Option<String>,
     /// Address of the connection.
     pub peer: Option<SocketAddr>,
     /// The server's certificates.
@@ -76,12 +86,15 @@ pub fn exchange(request: &Request<'_>) -> Report {
         report: Report {
             addresses: Vec::new(),
             failed: Vec::new(),
+            target: None,
+            member: None,
             peer: None,
             presented: None,
             timings: Vec::new(),
             outcome: Err(Failure::Timeout(Stage::Lookup)),
         },
         deadline: now + NtpDuration::from(request.limit),
+        end: now + NtpDuration::from(request.limit),
         stage: (Stage::Lookup, now),
     };
     let outcome = attempt.run(request);
@@ -90,9 +103,20 @@ pub fn exchange(request: &Request<'_>) -> Report {
     attempt.report
 }
 
+/// A key-exchange server.
+struct Server {
+    host: Host,
+    port: u16,
+    /// Name for which its certificate must be valid.
+    name: ServerName<'static>,
+}
+
 struct Attempt {
     report: Report,
+    /// End of the attempt with the present server.
     deadline: Monotonic,
+    /// End of the key exchange.
+    end: Monotonic,
     /// The current stage and its start.
     stage: (Stage, Monotonic),
 }
@@ -101,12 +125,79 @@ impl Attempt {
     fn run(&mut self, request: &Request<'_>) -> Result<KeyExchangeResult, Failure> {
         let bad_host = || Failure::BadHost(request.host.into());
         let host = Host::parse(request.host).map_err(|_| bad_host())?;
-        let name = server_name(&host).ok_or_else(bad_host)?;
+        let own_name = server_name(&host).ok_or_else(bad_host)?;
         let trust = Trust::load(request.authority).map_err(Failure::Trust)?;
-        let verifier = Arc::new(LenientVerifier::new(&trust, request.time)?);
         // Reading our own files does not count for the resolver.
         self.stage.1 = monotonic();
-        self.report.addresses = look_up(&host, request)?;
+        let services = self.services(&host, request)?;
+        if services.targets.is_empty() {
+            let server = Server {
+                host,
+                port: request.port,
+                name: own_name,
+            };
+            return self.run_with(&server, &trust, request);
+        }
+        let is_denied = |target: &&Target| request.denied.contains(&target.host);
+        let targets = services.targets.iter().filter(|it| !is_denied(it));
+        let mut left = targets.clone().count();
+        let mut failure = Failure::NoOtherTarget;
+        for target in targets {
+            let host =
+                Host::parse(&target.host).map_err(|_| Failure::BadHost(target.host.clone()))?;
+            let name = if services.trusted {
+                server_name(&host).ok_or_else(|| Failure::BadHost(target.host.clone()))?
+            } else {
+                own_name.clone()
+            };
+            let server = Server {
+                host,
+                port: target.port,
+                name,
+            };
+            let now = monotonic();
+            self.deadline =
+                share(self.end - now, left - 1).map_or(now, |share| now + NtpDuration::from(share));
+            left -= 1;
+            self.report.target = Some(target.clone());
+            self.enter(Stage::Lookup);
+            match self.run_with(&server, &trust, request) {
+                Ok(result) => {
+                    self.report.member = Some(target.host.clone());
+                    return Ok(result);
+                }
+                Err(next) => failure = next,
+            }
+        }
+        Err(failure)
+    }
+
+    /// Looks up the SRV records of the host, if it shall and may have some.
+    fn services(&self, host: &Host, request: &Request<'_>) -> Result<Services, Failure> {
+        let (Some(verification), Host::Name(name)) = (request.srv, host) else {
+            return Ok(Services::default());
+        };
+        // Half of the time, so that the host itself can be tried.
+        let limit = NtpDuration::from(request.limit / 2);
+        match srv::look_up(name, verification, &provider(), monotonic() + limit) {
+            Err(SrvError::NotAvailable(name)) => {
+                Err(Failure::Lookup(SrvError::NotAvailable(name).to_string()))
+            }
+            // The host itself is verified as without the look-up.
+            Err(SrvError::NoAnswer(_) | SrvError::BadName(_)) => Ok(Services::default()),
+            Ok(services) => Ok(services),
+        }
+    }
+
+    /// Performs the key exchange with a server.
+    fn run_with(
+        &mut self,
+        server: &Server,
+        trust: &Trust,
+        request: &Request<'_>,
+    ) -> Result<KeyExchangeResult, Failure> {
+        let verifier = Arc::new(LenientVerifier::new(trust, request.time)?);
+        self.report.addresses = look_up(server, request)?;
 
         self.enter(Stage::Connect);
         let (socket, peer) = self.connect()?;
@@ -116,7 +207,7 @@ impl Attempt {
             socket,
             deadline: self.deadline,
         };
-        let tls = ClientConnection::new(Arc::new(config(&verifier)?), name)
+        let tls = ClientConnection::new(Arc::new(config(&verifier)?), server.name.clone())
             .map_err(|problem| Failure::from_handshake(&problem))?;
         let mut tls = Box::new(tls);
         let handshake = self.handshake(&mut tls, &mut stream);
@@ -127,11 +218,17 @@ impl Attempt {
         }
 
         self.enter(Stage::Exchange);
-        let mut client =
+        let client =
             ClientExchange::new(request.algorithms, peer.ip()).with_protocols(request.protocols);
+        let mut client = match &self.report.target {
+            // Others were selected from the records.
+            Some(_) => client,
+            None => client.deny(request.denied),
+        };
         let granted = self
             .negotiate(&mut tls, &mut stream, &mut client)
             .map_err(|problem| problem.into_failure(None))?;
+        self.report.member.clone_from(&granted.server_name);
         // Errors are ignored: the keys are complete.
         tls.send_close_notify();
         let _ = tls.write_tls(&mut stream);
@@ -317,13 +414,14 @@ fn server_name(host: &Host) -> Option<ServerName<'static>> {
     }
 }
 
-/// Resolves the host to unique addresses.
-fn look_up(host: &Host, request: &Request<'_>) -> Result<Vec<SocketAddr>, Failure> {
-    let found = (request.resolve)(host, request.limit).map_err(|error| match error.kind() {
-        ErrorKind::TimedOut => Failure::Timeout(Stage::Lookup),
-        _ => Failure::Lookup(error.to_string()),
-    })?;
-    let with_port = |address: ScopedIp| address.with_port(request.port);
+/// Resolves the host of a server to unique addresses.
+fn look_up(server: &Server, request: &Request<'_>) -> Result<Vec<SocketAddr>, Failure> {
+    let found =
+        (request.resolve)(&server.host, request.limit).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => Failure::Timeout(Stage::Lookup),
+            _ => Failure::Lookup(error.to_string()),
+        })?;
+    let with_port = |address: ScopedIp| address.with_port(server.port);
     Ok(alternate_families(
         found.into_iter().map(with_port).collect(),
     ))

@@ -23,6 +23,9 @@ pub enum Failure {
     /// Name resolution failed, with the resolver's error.
     #[error("name resolution failed: {0}")]
     Lookup(String),
+    /// All servers that the SRV records name are in use already.
+    #[error("the SRV records name no servers other than those in use")]
+    NoOtherTarget,
     /// The connection failed to all addresses, for these reasons.
     #[error("connection failed: {}", tried(.0))]
     Connect(Vec<(SocketAddr, ConnectError)>),
@@ -148,6 +151,7 @@ impl Failure {
             Self::BadHost(_) | Self::Lookup(_) | Self::Timeout(Stage::Lookup) => {
                 Reason::NameResolution
             }
+            Self::NoOtherTarget => Reason::NoOtherMember,
             Self::Connect(tried) => connection_failure(tried),
             Self::Timeout(Stage::Connect) => Reason::ConnectionTimeout,
             Self::Timeout(Stage::Handshake | Stage::Exchange) => Reason::Timeout,

@@ -10,6 +10,7 @@
 //! | [`validity`] | verification of certificates while our own clock may be wrong |
 //! | [`certificate`] | contents of a certificate, for display |
 //! | [`failure`] | why a key exchange failed, with messages that name the remedy |
+//! | [`srv`] | key-exchange servers by records of type SRV |
 //! | [`server`] | key-exchange server: many connections within limits |
 //!
 //! TLS is version 1.3 only, as RFC 8915 section 3 requires, with the cryptography of ring. There
@@ -25,6 +26,7 @@ pub mod client;
 mod export;
 pub mod failure;
 pub mod server;
+pub mod srv;
 pub mod trust;
 pub mod validity;
 

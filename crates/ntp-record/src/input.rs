@@ -118,6 +118,9 @@ pub struct RecordedReply {
 pub struct RecordedKeyExchange {
     /// Address of the key-exchange server.
     pub from: ScopedIp,
+    /// Name by which a pool knows the server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// Number of the negotiated AEAD algorithm.
     pub algorithm: u16,
     /// Whether there is a second way to derive the keys.
@@ -138,6 +141,7 @@ impl RecordedKeyExchange {
         let result = &exchanged.result;
         Self {
             from: exchanged.from,
+            member: exchanged.member.clone(),
             algorithm: result.keys.algorithm().id(),
             legacy: result.legacy_keys.is_some(),
             cookies: result.cookies.len(),

@@ -310,6 +310,7 @@ mod tests {
             query: QueryId(9),
             result: Ok(RecordedKeyExchange {
                 from: "::1".parse().unwrap(),
+                member: None,
                 algorithm: AeadAlgorithm::Aes128GcmSiv.id(),
                 legacy: true,
                 cookies: 7,

@@ -130,6 +130,7 @@ impl Matching {
                 let address = self.addresses(name).next()?;
                 let result = Ok(RecordedKeyExchange {
                     from: address.into(),
+                    member: None,
                     algorithm: AeadAlgorithm::AesSivCmac256.id(),
                     legacy: false,
                     cookies: Cookie::MAX_STORED,

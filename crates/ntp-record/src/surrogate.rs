@@ -109,6 +109,7 @@ pub(crate) fn exchanged(recorded: &RecordedKeyExchange) -> Option<KeyExchanged> 
     let (keys, cookie) = (session_keys(algorithm)?, cookie(algorithm)?);
     Some(KeyExchanged {
         from: recorded.from,
+        member: recorded.member.clone(),
         result: KeyExchangeResult {
             protocol: match &recorded.draft {
                 Some(name) => NextProtocol::NtpV5(draft::known_name(name.as_bytes())?),

@@ -43,6 +43,26 @@ pub enum NegotiatedServer {
     Address(IpAddr),
     /// A server by name.
     Name(&'static str),
+    /// That of a pool with these members: the first one that the request does not deny, or the first
+    /// one of all if it denies all.
+    Pool(&'static [&'static str]),
+}
+
+impl NegotiatedServer {
+    /// Returns the server in the response to a request that denies these names.
+    fn choose(self, denied: &[String]) -> Option<Host> {
+        let name = |name: &str| Some(Host::Name(name.to_owned()));
+        match self {
+            Self::Same => None,
+            Self::Address(address) => Some(Host::Address(address)),
+            Self::Name(server) => name(server),
+            Self::Pool(members) => {
+                let is_denied = |member: &str| denied.iter().any(|denied| denied == member);
+                let mut others = members.iter().filter(|member| !is_denied(member));
+                others.next().or(members.first()).and_then(|it| name(it))
+            }
+        }
+    }
 }
 
 impl Default for Nts {
@@ -70,10 +90,11 @@ impl Nts {
         Arc::new(Keyset::new(MasterSecret::new([self.secret; 64])))
     }
 
-    /// Returns the result of a key exchange with `from`.
+    /// Returns the result of a key exchange with `from` that denies these members of a pool.
     pub(crate) fn exchange(
         &self,
         from: IpAddr,
+        denied: &[String],
         rng: &mut Rng,
     ) -> Result<KeyExchanged, KeyExchangeError> {
         if !self.available {
@@ -90,18 +111,19 @@ impl Nts {
         let cookies = (0..Cookie::MAX_STORED as u128)
             .filter_map(|number| keyset.seal_cookie(&keys, (first + number).to_be_bytes()))
             .collect();
+        let server = self.server.choose(denied);
         Ok(KeyExchanged {
             from: from.into(),
+            member: match self.server {
+                NegotiatedServer::Pool(_) => server.as_ref().map(Host::to_string),
+                _ => None,
+            },
             result: KeyExchangeResult {
                 protocol: NextProtocol::NtpV4,
                 keys,
                 legacy_keys: None,
                 cookies,
-                server: match self.server {
-                    NegotiatedServer::Same => None,
-                    NegotiatedServer::Address(address) => Some(Host::Address(address)),
-                    NegotiatedServer::Name(name) => Some(Host::Name(name.to_owned())),
-                },
+                server,
                 port: None,
             },
         })

@@ -76,6 +76,7 @@ pub(crate) enum Task {
     ExchangeKeys {
         query: QueryId,
         host: Host,
+        denied: Vec<String>,
     },
     OpenDevice {
         source: SourceId,
@@ -305,9 +306,18 @@ impl Node {
                 self.journal.lookups += 1;
                 self.tasks.push(Task::Resolve { query, host });
             }
-            Output::ExchangeKeys { query, host, .. } => {
+            Output::ExchangeKeys {
+                query,
+                host,
+                denied,
+                ..
+            } => {
                 self.journal.key_exchanges.push(at);
-                self.tasks.push(Task::ExchangeKeys { query, host });
+                self.tasks.push(Task::ExchangeKeys {
+                    query,
+                    host,
+                    denied: denied.unwrap_or_default(),
+                });
             }
             Output::OpenDevice { source, device } => {
                 self.tasks.push(Task::OpenDevice { source, device });

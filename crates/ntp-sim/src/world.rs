@@ -76,6 +76,7 @@ enum ScheduledEvent {
     KeysExchanged {
         query: QueryId,
         host: Host,
+        denied: Vec<String>,
     },
     ClockSample {
         clock: usize,
@@ -440,7 +441,11 @@ impl World {
                 self.node
                     .handle(self.now, Input::Resolved { query, result });
             }
-            ScheduledEvent::KeysExchanged { query, host } => self.exchange_keys(query, &host),
+            ScheduledEvent::KeysExchanged {
+                query,
+                host,
+                denied,
+            } => self.exchange_keys(query, &host, &denied),
         }
     }
 
@@ -485,7 +490,7 @@ impl World {
         }
     }
 
-    fn exchange_keys(&mut self, query: QueryId, host: &Host) {
+    fn exchange_keys(&mut self, query: QueryId, host: &Host, denied: &[String]) {
         let address = match host {
             Host::Address(address) => Ok(*address),
             Host::Name(name) => match self.names.get(name) {
@@ -501,7 +506,7 @@ impl World {
             let refused = KeyExchangeFailure::ConnectionRefused;
             let nts =
                 nts.ok_or_else(|| key_exchange::error(refused, "no key exchange at this address"))?;
-            nts.exchange(address, &mut self.key_rng)
+            nts.exchange(address, denied, &mut self.key_rng)
         });
         let result = result.as_ref();
         self.node
@@ -571,9 +576,17 @@ impl World {
                     stamp,
                     at,
                 } => self.schedule(at, ScheduledEvent::Stamp { exchange, stamp }),
-                Task::ExchangeKeys { query, host } => self.schedule(
+                Task::ExchangeKeys {
+                    query,
+                    host,
+                    denied,
+                } => self.schedule(
                     self.now + key_exchange::DURATION,
-                    ScheduledEvent::KeysExchanged { query, host },
+                    ScheduledEvent::KeysExchanged {
+                        query,
+                        host,
+                        denied,
+                    },
                 ),
                 Task::OpenDevice { source, device } => {
                     self.open_device(source, &device.device.to_string());

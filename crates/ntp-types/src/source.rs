@@ -22,6 +22,20 @@ impl fmt::Display for SourceId {
     }
 }
 
+/// Which SRV records of a key-exchange server are used (`srv-verification` in `[[source]]`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SrvVerification {
+    /// Those that a validating name server marks as authentic (DNSSEC).
+    #[default]
+    Dnssec,
+    /// All. The certificate of a host from records that are not authentic must be valid for the name
+    /// that was looked up.
+    Certificate,
+    /// All. The certificate must be valid for the host that the records name, although anyone may have
+    /// forged them.
+    None,
+}
+
 /// Where a source's time comes from, for display. No code finds a source by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SourceAddress {

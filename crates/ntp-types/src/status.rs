@@ -199,6 +199,8 @@ record! {
         name: String,
         /// The address in use, or the device.
         address: SourceAddress,
+        /// The NTP server that a key exchange named, if it is a member of an NTS pool.
+        member: Option<String>,
         /// Result of selection: selected, outranked, falseticker, no-majority, too-uncertain, no-samples, stale,
         /// unreachable, duplicate or unusable.
         state: SourceState,

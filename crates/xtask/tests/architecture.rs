@@ -99,6 +99,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "rustix",
             "rustls",
             "rustls-native-certs",
+            "simple-dns",
             "thiserror",
             "tokio",
             "tokio-rustls",

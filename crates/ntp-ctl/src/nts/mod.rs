@@ -15,6 +15,7 @@
 //! is retried as well: it is not authenticated, and the reply to the next request shows which key
 //! derivation the server uses (see `NtsSession`).
 
+mod pool;
 mod problem;
 mod report;
 mod text;
@@ -32,6 +33,7 @@ use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{Association, AssociationConfig, NtsSession, Protection, Rejection};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
 use ntp_types::host::ScopedIp;
+use ntp_types::source::SrvVerification;
 use ntp_udp::resolve_within;
 
 use crate::console::{Console, Failure};
@@ -62,13 +64,20 @@ pub(crate) struct Check<'a> {
     pub(crate) host: &'a str,
     /// PEM file of certificate authorities, trusted in addition to the system's.
     pub(crate) authority: Option<&'a Path>,
+    /// Which SRV records of the host are used; `None` if they are not looked up.
+    pub(crate) srv: Option<SrvVerification>,
+    /// Number of members to check, if it is a pool.
+    pub(crate) pool: Option<usize>,
     /// Timeout of the key exchange.
     pub(crate) limit: Duration,
 }
 
 pub(crate) fn run(check: &Check<'_>, json: bool, console: &mut Console<'_>) -> Result<(), Failure> {
     let address = parse_address(check.host, NTS_KE_PORT)?;
-    let report = perform(&address, check)?;
+    if let Some(wanted) = check.pool {
+        return pool::run(&address, check, wanted, json, console);
+    }
+    let report = perform(&address, check, None)?;
     if json {
         console.print_json(&report)?;
     } else {
@@ -83,7 +92,12 @@ pub(crate) fn run(check: &Check<'_>, json: bool, console: &mut Console<'_>) -> R
     }
 }
 
-fn perform(address: &Address, check: &Check<'_>) -> Result<CheckReport, Failure> {
+/// Checks a server, or the one that a pool names if the servers in `denied` are not wanted.
+fn perform(
+    address: &Address,
+    check: &Check<'_>,
+    denied: Option<&[String]>,
+) -> Result<CheckReport, Failure> {
     let now = realtime();
     let clock = u64::try_from(now.as_nanos() / 1_000_000_000).unwrap_or(0);
     let ke_report = exchange(&Request {
@@ -92,6 +106,8 @@ fn perform(address: &Address, check: &Check<'_>) -> Result<CheckReport, Failure>
         authority: check.authority,
         protocols: &[NextProtocol::NtpV4],
         algorithms: ALGORITHMS,
+        srv: check.srv,
+        denied: denied.unwrap_or_default(),
         // Accepts certificates valid at any time; the current time is checked below.
         time: TimeBounds::within(clock, u64::MAX, u64::MAX, 0),
         limit: check.limit,

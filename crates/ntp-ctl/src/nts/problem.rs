@@ -161,6 +161,10 @@ impl Problem {
                 Class::Lookup,
                 format!("Check the name and the name resolution of this machine: getent hosts {host}"),
             ),
+            KeFailure::NoOtherTarget => (
+                Class::Response,
+                "The SRV records name fewer servers than requested: request fewer members.".into(),
+            ),
             KeFailure::Connect(_) | KeFailure::Timeout(Stage::Connect) | KeFailure::Broken(Stage::Connect, _) => (
                 Class::Connect,
                 format!(

@@ -26,6 +26,11 @@ pub(super) struct CheckReport {
     pub(super) port: u16,
     /// Local time in seconds since 1970.
     pub(super) clock: u64,
+    /// The server that an SRV record names, with its port.
+    pub(super) target: Option<String>,
+    /// Name by which a pool knows the NTP server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) member: Option<String>,
     /// Addresses to which the connection failed.
     pub(super) failed: Vec<FailedConnection>,
     /// Address of the key exchange.
@@ -126,6 +131,9 @@ impl CheckReport {
             host: address.host.to_string(),
             port: address.port,
             clock,
+            target: (report.target.as_ref())
+                .map(|target| format!("{}:{}", target.host, target.port)),
+            member: report.member.clone(),
             failed: failed.collect(),
             peer: report.peer,
             certificates: facts
@@ -167,6 +175,18 @@ impl CheckReport {
                 "certificate expires in {days:.1} days; its renewal is overdue"
             ));
         }
+    }
+
+    /// Name of the member of a pool: that of the pool, or the address if it has none.
+    pub(super) fn name(&self) -> Option<String> {
+        let server = self.ntp_server.as_ref().map(|server| server.host.clone());
+        self.member.clone().or(server)
+    }
+
+    /// The same for people. A server's text does not reach the terminal as it is.
+    pub(super) fn shown(&self) -> String {
+        let name = self.name().unwrap_or_else(|| "(none)".into());
+        name.escape_default().to_string()
     }
 
     pub(super) fn set_time(&mut self, measurement: Option<Measurement>) {

@@ -17,6 +17,7 @@ pub(super) fn format(report: &CheckReport) -> String {
             None => format!("{host}, TCP port {}", report.port),
         },
     );
+    page.optional("SRV record", report.target.as_ref());
     for failed in &report.failed {
         page.line("Failed", format!("{}: {}", failed.address, failed.problem));
     }

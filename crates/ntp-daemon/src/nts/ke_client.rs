@@ -20,14 +20,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ntp_config::{Config, SourceKind, StepThreshold};
+use ntp_config::{Config, KeyExchange, SourceConfig, StepThreshold};
 use ntp_nts_ke::client::{Report, Request, exchange};
 use ntp_nts_ke::failure::Failure as ExchangeFailure;
 use ntp_nts_ke::trust::Trust;
 use ntp_nts_ke::validity::{Presented, TimeBounds};
 use ntp_os_clock::monotonic;
 use ntp_proto::client::VersionChoice;
-use ntp_proto::engine::{Input, QueryId, TimePrior};
+use ntp_proto::engine::{Input, MAX_POOL_SIZE, QueryId, TimePrior};
 use ntp_proto::nts::exchange::ResponseError;
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, NextProtocol};
 use ntp_proto::wire::Version;
@@ -103,8 +103,8 @@ struct Leniency {
 /// Running and queued exchanges, and what they left.
 #[derive(Debug)]
 pub(crate) struct KeClient {
-    /// Additional certificate authorities, by the name of the source.
-    authorities: Vec<(String, PathBuf)>,
+    /// How key-exchange servers are found and verified, by the name of the source.
+    settings: BTreeMap<String, KeyExchange>,
     leniency: Leniency,
     directory: Option<PathBuf>,
     tasks: TaskPool<(KeRequest, Outcome)>,
@@ -115,8 +115,11 @@ pub(crate) struct KeClient {
     verification: Option<Background<Verdicts>>,
     /// What it is about, without the queries that have new keys by now.
     in_verification: Vec<KeRequest>,
-    /// Names of the sources whose session of an earlier run was loaded, if there was one.
-    loaded: BTreeSet<String>,
+    /// Number of sessions of an earlier run that were loaded, if there were as many, by the name of the
+    /// source. A pool has one for each member.
+    loaded: BTreeMap<String, usize>,
+    /// Number of sessions that were stored for the next run, by the name of the source.
+    stored: BTreeMap<String, usize>,
     /// Sessions of an earlier run, until the time is known.
     restored: Vec<(KeRequest, Validity)>,
     /// Sources whose certificates have expired at the saved time.
@@ -140,7 +143,7 @@ enum Outcome {
 impl Default for KeClient {
     fn default() -> Self {
         Self {
-            authorities: Vec::new(),
+            settings: BTreeMap::new(),
             leniency: Leniency::default(),
             directory: None,
             tasks: TaskPool::new(LIMITS),
@@ -148,7 +151,8 @@ impl Default for KeClient {
             provisional: Vec::new(),
             verification: None,
             in_verification: Vec::new(),
-            loaded: BTreeSet::new(),
+            loaded: BTreeMap::new(),
+            stored: BTreeMap::new(),
             restored: Vec::new(),
             floor_doubted_by: BTreeSet::new(),
             validities: BTreeMap::new(),
@@ -178,17 +182,12 @@ impl KeClient {
 
     /// Applies the authorities and the leniency of a new configuration, from the next exchange on.
     pub(crate) fn configure(&mut self, config: &Config) {
-        let authority = |kind: &SourceKind| match kind {
-            SourceKind::Nts(nts) => {
-                let path = nts.key_exchange.certificate_authority.as_ref()?;
-                Some((nts.ntp.address.to_string(), path.value.clone()))
-            }
-            _ => None,
+        let settings = |source: &SourceConfig| {
+            let settings = source.kind.key_exchange()?.clone();
+            Some((source.name()?, settings))
         };
         let sources = || config.sources.iter();
-        self.authorities = sources()
-            .filter_map(|source| authority(&source.kind))
-            .collect();
+        self.settings = sources().filter_map(settings).collect();
         let StepThreshold { forward, backward } = config.synchronization.certificate_time_leniency;
         self.leniency.forward = seconds(forward);
         self.leniency.backward = seconds(backward);
@@ -208,9 +207,12 @@ impl KeClient {
     /// Queues an exchange, or loads the session of an earlier run for the first one. `now` and `synchronized` decide
     /// how certificates are verified.
     fn request(&mut self, request: KeRequest, now: SystemTime, synchronized: bool) {
-        // A session is stored at shutdown only, so there is at most one for each source.
-        match self.file(&request.name) {
-            Some(file) if self.loaded.insert(request.name.clone()) => {
+        // Sessions are stored at shutdown only: one for a server, several for a pool.
+        let most = request.denied.as_ref().map_or(1, |_| MAX_POOL_SIZE);
+        let number = self.loaded.get(&request.name).copied().unwrap_or_default();
+        match self.file(&request.name, number) {
+            Some(file) if number < most => {
+                self.loaded.insert(request.name.clone(), number + 1);
                 self.load_session(request, file);
             }
             _ => self.exchange(request, now, synchronized),
@@ -243,6 +245,8 @@ impl KeClient {
             self.time_bounds(&request.name, now)
         };
         let authority = self.authority(&request.name);
+        let settings = self.settings.get(&request.name);
+        let srv = settings.and_then(KeyExchange::srv);
         let task = Task {
             query: request.query,
             subject: format!("{} {}", request.host, request.port),
@@ -254,6 +258,8 @@ impl KeClient {
                         host: &request.host,
                         port: request.port,
                         authority: authority.as_deref(),
+                        srv,
+                        denied: request.denied.as_deref().unwrap_or_default(),
                         protocols,
                         algorithms: ALGORITHMS,
                         time,
@@ -293,9 +299,8 @@ impl KeClient {
     }
 
     fn authority(&self, name: &str) -> Option<PathBuf> {
-        let mut authorities = self.authorities.iter();
-        let own = authorities.find(|(source, _)| source == name)?;
-        Some(own.1.clone())
+        let authority = self.settings.get(name)?.certificate_authority.as_ref()?;
+        Some(authority.value.clone())
     }
 
     /// Returns a result and starts queued tasks. Never blocks.
@@ -316,6 +321,7 @@ impl KeClient {
                     Ok(Box::new(session))
                 }
                 Ok((request, Outcome::Stored(None))) => {
+                    self.loaded.insert(request.name.clone(), MAX_POOL_SIZE);
                     self.exchange(request, now, synchronized);
                     continue;
                 }
@@ -336,14 +342,19 @@ impl KeClient {
             self.floor_doubted_by.insert(request.name.clone());
         }
         let result = report.outcome?;
+        let request_is_of_pool = request.denied.is_some();
         let no_address = || local_failure("the server has no address");
         let from = report.peer.ok_or_else(no_address)?.into();
-        self.provisional
-            .retain(|(other, _)| other.query != request.query);
-        self.in_verification
-            .retain(|other| other.query != request.query);
-        self.restored
-            .retain(|(other, _)| other.query != request.query);
+        // New keys replace those of a single server. The keys of a pool are those of several exchanges,
+        // and each of them must be verified.
+        if request.denied.is_none() {
+            self.provisional
+                .retain(|(other, _)| other.query != request.query);
+            self.in_verification
+                .retain(|other| other.query != request.query);
+            self.restored
+                .retain(|(other, _)| other.query != request.query);
+        }
         if let Some(validity) = report.presented.as_ref().and_then(validity) {
             self.validities.insert(request.name.clone(), validity);
         }
@@ -356,7 +367,12 @@ impl KeClient {
             });
             self.provisional.push((request, presented));
         }
-        Ok(Box::new(KeyExchanged { from, result }))
+        let member = report.member.filter(|_| request_is_of_pool);
+        Ok(Box::new(KeyExchanged {
+            from,
+            member,
+            result,
+        }))
     }
 
     /// Verifies again what was accepted under clock leniency, now that the time is known: on a
@@ -419,21 +435,23 @@ impl KeClient {
     }
 
     /// Stores the rest of a session for the next run.
-    fn store_session(&self, name: &str, session: &KeyExchanged) {
+    fn store_session(&mut self, name: &str, session: &KeyExchanged) {
         // What was accepted at a time that nobody has confirmed must not outlive this run.
         let provisional = self.provisional.iter().map(|(request, _)| request);
         let mut unverified = provisional.chain(&self.in_verification);
         if unverified.any(|request| request.name == name) {
             return;
         }
-        if let (Some(file), Some(validity)) = (self.file(name), self.validities.get(name)) {
+        let number = self.stored.get(name).copied().unwrap_or_default();
+        if let (Some(file), Some(validity)) = (self.file(name, number), self.validities.get(name)) {
             stored_session::store(&file, *validity, session);
+            self.stored.insert(name.to_owned(), number + 1);
         }
     }
 
-    /// Names come from the configuration file; bytes that a file name cannot hold are written in
-    /// hexadecimal.
-    fn file(&self, name: &str) -> Option<StateFile> {
+    /// The file of a session of a source, the first of which has number 0. Names come from the
+    /// configuration file; bytes that a file name cannot hold are written in hexadecimal.
+    fn file(&self, name: &str, number: usize) -> Option<StateFile> {
         let mut file = String::from("nts-");
         for octet in name.bytes() {
             if octet.is_ascii_alphanumeric() || b".-".contains(&octet) {
@@ -441,6 +459,10 @@ impl KeClient {
             } else {
                 file.push_str(&format!("_{octet:02x}"));
             }
+        }
+        if number > 0 {
+            // No hexadecimal digit, so no other name yields it.
+            file.push_str(&format!("_n{number}"));
         }
         let path = self.directory.as_ref()?.join(file);
         let loss = "keys will be exchanged anew after a restart (see [state] directory)";

@@ -87,6 +87,7 @@ mod tests {
         let file = StateFile::new(directory.path().join("nts-a"), 0o600, 65_536, "");
         let session = KeyExchanged {
             from: "192.0.2.1".parse().unwrap(),
+            member: None,
             result: KeyExchangeResult {
                 protocol: NextProtocol::NtpV4,
                 keys: SessionKeys::new(AeadAlgorithm::Aes128GcmSiv, &[1; 16], &[2; 16]).unwrap(),

@@ -122,6 +122,8 @@ pub(crate) struct KeRequest {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) version: VersionChoice,
+    /// For a pool, the servers that it should not name.
+    pub(crate) denied: Option<Vec<String>>,
 }
 
 /// The result of a request, fed to the engine once it has no more outputs.
@@ -263,6 +265,7 @@ impl Driver {
                 host,
                 port,
                 version,
+                denied,
             } => {
                 let request = KeRequest {
                     query,
@@ -270,6 +273,7 @@ impl Driver {
                     host: host.to_string(),
                     port,
                     version,
+                    denied,
                 };
                 let exchange = KeyRequest::Exchange(request);
                 self.requests.keys.push_back(exchange);

@@ -168,6 +168,8 @@ pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a Path) -> Requ
             AeadAlgorithm::AesSivCmac256,
             AeadAlgorithm::AesSivCmac512,
         ],
+        srv: None,
+        denied: &[],
         time: TimeBounds::exact(NOW),
         limit: Duration::from_secs(20),
         resolve: ntp_udp::resolve_within,

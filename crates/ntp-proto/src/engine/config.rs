@@ -121,8 +121,27 @@ pub enum SourceKind {
         /// Addresses that are never used.
         ignore: Vec<IpAddr>,
     },
+    /// Several servers with NTS, each of which a key exchange with the pool names.
+    NtsPool {
+        /// Number of servers to use, at most [`MAX_POOL_SIZE`].
+        count: usize,
+        /// Addresses that are never used.
+        ignore: Vec<IpAddr>,
+    },
     /// A reference clock at this machine.
     RefClock(RefClockConfig),
+}
+
+impl SourceKind {
+    /// Whether it has several servers that can replace each other.
+    pub const fn is_pool(&self) -> bool {
+        matches!(self, Self::Pool { .. } | Self::NtsPool { .. })
+    }
+
+    /// Whether it needs a key exchange.
+    pub const fn uses_nts(&self) -> bool {
+        matches!(self, Self::Nts | Self::NtsPool { .. })
+    }
 }
 
 impl SourceConfig {
@@ -152,7 +171,9 @@ impl SourceConfig {
     pub fn wanted(&self) -> usize {
         match &self.kind {
             SourceKind::Server | SourceKind::Nts | SourceKind::RefClock(_) => 1,
-            SourceKind::Pool { count, .. } => (*count).min(MAX_POOL_SIZE),
+            SourceKind::Pool { count, .. } | SourceKind::NtsPool { count, .. } => {
+                (*count).min(MAX_POOL_SIZE)
+            }
         }
     }
 
@@ -160,7 +181,9 @@ impl SourceConfig {
     pub fn permits(&self, address: IpAddr) -> bool {
         match &self.kind {
             SourceKind::Server | SourceKind::Nts | SourceKind::RefClock(_) => true,
-            SourceKind::Pool { ignore, .. } => !ignore.contains(&address),
+            SourceKind::Pool { ignore, .. } | SourceKind::NtsPool { ignore, .. } => {
+                !ignore.contains(&address)
+            }
         }
     }
 }

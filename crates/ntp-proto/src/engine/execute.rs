@@ -161,7 +161,9 @@ impl Engine {
         if self.sources.count() >= MAX_SOURCES {
             return Err(Refusal::TooManySources(MAX_SOURCES));
         }
-        if matches!(config.kind, SourceKind::Pool { count, .. } if count > MAX_POOL_SIZE) {
+        if let SourceKind::Pool { count, .. } | SourceKind::NtsPool { count, .. } = config.kind
+            && count > MAX_POOL_SIZE
+        {
             return Err(Refusal::LargePool(MAX_POOL_SIZE));
         }
         check_limits(config.association.limits)?;
@@ -401,8 +403,11 @@ impl Engine {
 
 /// Whether `new` differs from `old` only in settings that a running association can take over.
 fn can_continue_as(old: &SourceConfig, new: &SourceConfig) -> bool {
-    use SourceKind::Pool;
-    let resized = matches!((&old.kind, &new.kind), (Pool { .. }, Pool { .. }));
+    use SourceKind::{NtsPool, Pool};
+    let resized = matches!(
+        (&old.kind, &new.kind),
+        (Pool { .. }, Pool { .. }) | (NtsPool { .. }, NtsPool { .. })
+    );
     let adapted = SourceConfig {
         kind: if resized { &old.kind } else { &new.kind }.clone(),
         association: AssociationConfig {

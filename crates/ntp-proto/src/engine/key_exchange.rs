@@ -7,6 +7,7 @@
 use rand_core::RngCore;
 
 use super::source::ntp::key_exchanges::KeyExchangeEffect;
+use super::source::pool::Endpoint;
 use super::{
     Engine, Event, KeyExchangeError, KeyExchangeFailure, Now, Output, QueryId, RemovalReason,
 };
@@ -24,21 +25,20 @@ impl Engine {
         }
         loop {
             let scatter = f64::from(self.rng.next_u32()) / f64::from(u32::MAX);
-            let Some((query, name, host, port)) =
-                self.sources.take_due_key_exchange(now.monotonic, scatter)
-            else {
+            let Some(request) = self.sources.take_due_key_exchange(now.monotonic, scatter) else {
                 break;
             };
-            let version = match self.sources.index_of(query) {
+            let version = match self.sources.index_of(request.query) {
                 Some(index) => self.sources.config_at(index).association.version,
                 None => VersionChoice::default(),
             };
             self.outputs.push_back(Output::ExchangeKeys {
                 version,
-                query,
-                name,
-                host,
-                port,
+                query: request.query,
+                name: request.name,
+                host: request.host,
+                port: request.port,
+                denied: request.denied,
             });
         }
     }
@@ -88,7 +88,7 @@ impl Engine {
             (_, Ok(keys)) => self.emit(Event::KeysExchanged {
                 source: name,
                 algorithm: keys.result.keys.algorithm().to_string(),
-                server: self.sources.host_name(index),
+                server: Endpoint::of(keys).host.to_string(),
             }),
             (_, Err(_)) => {}
         }
@@ -112,6 +112,7 @@ impl Engine {
         self.reselect(now);
         // The saved session of the association is revoked as well.
         let _ = self.sources.take_session(index);
+        let _ = self.sources.take_pending_member(index);
         self.sources.request_keys(index, now.monotonic);
         self.fill_sources(now);
     }
@@ -136,6 +137,9 @@ impl Engine {
             KeyExchangeEffect::Moved(position) => {
                 self.drop_source(now, position, RemovalReason::Moved);
             }
+            KeyExchangeEffect::Replaced(position) => {
+                self.drop_source(now, position, RemovalReason::Replaced);
+            }
             KeyExchangeEffect::Unexpected
             | KeyExchangeEffect::Failed(..)
             | KeyExchangeEffect::Waiting => {}
@@ -145,18 +149,8 @@ impl Engine {
 
     /// Requests new keys for the association at `position` if it needs them.
     pub(super) fn request_keys_if_needed(&mut self, now: Now, position: usize) {
-        let source = &self.sources.in_use[position];
-        let session = source
-            .ntp()
-            .and_then(|ntp| ntp.association.protection().nts());
-        let Some(session) = session else {
-            return;
-        };
-        // Authentic replies without usable time prove that the keys are good.
-        let silent = source.is_unreachable() && !source.answers_without_time();
-        let index = source.configured;
-        if silent || session.needs_key_exchange() || self.sources.keys_expired(index, now.monotonic)
-        {
+        if self.sources.needs_keys(position, now.monotonic) {
+            let index = self.sources.in_use[position].configured;
             self.sources.request_keys(index, now.monotonic);
         }
     }
@@ -176,12 +170,13 @@ impl Engine {
             let remote = association.remote();
             let session = KeyExchanged {
                 from: remote.into(),
+                member: source.member.as_ref().and_then(|it| it.name().cloned()),
                 result: KeyExchangeResult {
                     protocol: session.protocol(),
                     keys,
                     legacy_keys,
                     cookies,
-                    server: self.sources.server_name(source.configured),
+                    server: self.sources.server_name(source),
                     port: Some(remote.port()),
                 },
             };

@@ -7,7 +7,6 @@ use super::source::ntp::NtpSource;
 use super::source::{Context, Notice, Sample, SourceInput};
 use super::{
     Engine, Event, ExchangeId, LastError, Now, REJECTED_LIMIT, RemovalReason, SendError, SourceId,
-    SourceKind,
 };
 use crate::client::{Authenticity, KissCode, Rejection};
 use crate::discipline::{MeasurementOutcome, SourceState};
@@ -324,7 +323,7 @@ impl Engine {
         let source = &self.sources.in_use[position];
         let replaceable = match reason {
             RemovalReason::Duplicate => self.sources.is_duplicate_by_address(position),
-            _ => matches!(self.sources.config(source).kind, SourceKind::Pool { .. }),
+            _ => self.sources.config(source).kind.is_pool(),
         };
         if replaceable && self.sources.has_replacement(now.monotonic, position) {
             self.drop_source(now, position, reason);

@@ -437,7 +437,8 @@ impl Engine {
             association.install_session(session);
         }
         let kind = Kind::Ntp(Box::new(NtpSource::new(association)));
-        self.add_source_in_use(configured, NoiseLaw::Queue, kind);
+        let position = self.add_source_in_use(configured, NoiseLaw::Queue, kind);
+        self.sources.in_use[position].member = self.sources.take_pending_member(configured);
     }
 
     fn add_ref_clock(&mut self, now: Now, configured: usize, clock: RefClockConfig) {

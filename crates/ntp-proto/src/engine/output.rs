@@ -62,6 +62,9 @@ pub enum Output {
         port: u16,
         /// Version of NTP that the keys are for.
         version: VersionChoice,
+        /// For a pool, the servers that it should not name, with the names by which it knows them
+        /// ([`KeyExchanged::member`]). `None` if the source is a single server.
+        denied: Option<Vec<String>>,
     },
     /// Save an NTS session that has cookies left at shutdown, readable by the daemon only. See
     /// [`StoredSession`](crate::nts::StoredSession).

@@ -26,7 +26,7 @@ pub const REQUEST_LIMIT: usize = 4096;
 pub const RESPONSE_LIMIT: usize = 65_536;
 
 /// Length of type and length, in octets.
-const PREFIX: usize = 4;
+pub(super) const PREFIX: usize = 4;
 
 /// The bit of the type field that marks a record as critical.
 const CRITICAL: u16 = 0x8000;
@@ -165,6 +165,11 @@ impl MessageWriter {
     /// Appends a record without the critical bit.
     pub fn optional(&mut self, kind: RecordKind, body: &[u8]) {
         self.put(kind.0 & !CRITICAL, body);
+    }
+
+    /// Length of the records so far, in octets.
+    pub const fn length(&self) -> usize {
+        self.octets.len()
     }
 
     /// Appends End of Message and returns the message.

@@ -68,6 +68,9 @@ pub struct KeyExchanged {
     /// Address of the key-exchange server, which is that of the NTP server too if none was named
     /// (RFC 8915 section 4.1.7).
     pub from: ScopedIp,
+    /// For a pool, the name by which it knows the NTP server: exactly what its response names, or the
+    /// host of the key exchange if that was selected by a record of type SRV.
+    pub member: Option<String>,
     /// The result.
     pub result: KeyExchangeResult,
 }

@@ -9,7 +9,8 @@
 //! | port: 16 bits, 0 if none | number of cookies: 8 bits | each: 16 bits length, octets |
 //! ```
 //!
-//! A session for NTPv5 begins with "NTSC2" and the name of its draft, 8 bits length and octets.
+//! A session for NTPv5 or with a member of a pool begins with "NTSC2" and the name of the draft, and ends
+//! with the name by which the pool knows the server. Both have 8 bits length and octets, and may be empty.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
@@ -22,10 +23,10 @@ use super::{
 use crate::wire::Reader;
 use crate::wire::v5::draft;
 
-/// Of a session for NTPv4; releases without NTPv5 read these.
+/// Of a session for NTPv4 with a server of its own; releases without NTPv5 and pools read these.
 const MAGIC: [u8; 5] = *b"NTSC1";
-/// Of a session for NTPv5.
-const MAGIC_V5: [u8; 5] = *b"NTSC2";
+/// Of other sessions.
+const EXTENDED_MAGIC: [u8; 5] = *b"NTSC2";
 
 /// The codec of a client's session.
 #[derive(Debug)]
@@ -39,17 +40,24 @@ pub struct StoredSessionError;
 impl StoredSession {
     /// The octets of the session, which are secret; wiped on drop.
     pub fn emit(session: &KeyExchanged) -> Zeroizing<Vec<u8>> {
-        let KeyExchanged { from, result } = session;
+        let KeyExchanged {
+            from,
+            member,
+            result,
+        } = session;
         // Large enough for any session, so that reallocation leaves no copies of the keys behind.
         let most = 1024 + Cookie::MAX_STORED * (2 + Cookie::MAX_LENGTH);
         let mut octets = Zeroizing::new(Vec::with_capacity(most));
-        match result.protocol {
-            NextProtocol::NtpV4 => octets.extend_from_slice(&MAGIC),
-            NextProtocol::NtpV5(name) => {
-                octets.extend_from_slice(&MAGIC_V5);
-                octets.push(name.len() as u8);
-                octets.extend_from_slice(name.as_bytes());
-            }
+        let draft = match result.protocol {
+            NextProtocol::NtpV4 => "",
+            NextProtocol::NtpV5(name) => name,
+        };
+        let extended = !draft.is_empty() || member.is_some();
+        if extended {
+            octets.extend_from_slice(&EXTENDED_MAGIC);
+            put_name(&mut octets, draft);
+        } else {
+            octets.extend_from_slice(&MAGIC);
         }
         octets.extend_from_slice(&result.keys.algorithm().id().to_be_bytes());
         put_keys(&mut octets, &result.keys);
@@ -62,16 +70,16 @@ impl StoredSession {
             .server
             .as_ref()
             .map_or(String::new(), Host::to_string);
-        let server = server.as_bytes();
-        let server = server.get(..server.len().min(255)).unwrap_or_default();
-        octets.push(server.len() as u8);
-        octets.extend_from_slice(server);
+        put_name(&mut octets, &server);
         octets.extend_from_slice(&result.port.unwrap_or(0).to_be_bytes());
         let cookies = result.cookies.iter().take(Cookie::MAX_STORED);
         octets.push(cookies.len() as u8);
         for cookie in cookies {
             octets.extend_from_slice(&(cookie.octets().len() as u16).to_be_bytes());
             octets.extend_from_slice(cookie.octets());
+        }
+        if extended {
+            put_name(&mut octets, member.as_deref().unwrap_or_default());
         }
         octets
     }
@@ -86,14 +94,17 @@ impl StoredSession {
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<KeyExchanged> {
-        let protocol = match reader.array().ok()? {
-            MAGIC => NextProtocol::NtpV4,
-            MAGIC_V5 => {
-                let length = reader.u8().ok()?;
-                let name = reader.take(length.into()).ok()?;
-                NextProtocol::NtpV5(draft::known_name(name)?)
-            }
+        let extended = match reader.array().ok()? {
+            MAGIC => false,
+            EXTENDED_MAGIC => true,
             _ => return None,
+        };
+        let protocol = match extended {
+            true => match take_name(reader)? {
+                "" => NextProtocol::NtpV4,
+                name => NextProtocol::NtpV5(draft::known_name(name.as_bytes())?),
+            },
+            false => NextProtocol::NtpV4,
         };
         let algorithm = AeadAlgorithm::from_id(reader.u16().ok()?)?;
         let keys = take_keys(reader, algorithm)?;
@@ -103,8 +114,7 @@ impl StoredSession {
             _ => return None,
         };
         let from = take_address(reader)?;
-        let length = reader.u8().ok()?;
-        let server = match core::str::from_utf8(reader.take(length.into()).ok()?).ok()? {
+        let server = match take_name(reader)? {
             "" => None,
             server => Some(Host::parse(server).ok()?),
         };
@@ -126,8 +136,29 @@ impl StoredSession {
             server,
             port: (port != 0).then_some(port),
         };
-        (reader.remaining() == 0).then_some(KeyExchanged { from, result })
+        let member = match extended {
+            true => Some(take_name(reader)?.to_owned()).filter(|name| !name.is_empty()),
+            false => None,
+        };
+        (reader.remaining() == 0).then_some(KeyExchanged {
+            from,
+            member,
+            result,
+        })
     }
+}
+
+/// Writes the length of a name and its octets. Longer ones than DNS has are cut.
+fn put_name(octets: &mut Vec<u8>, name: &str) {
+    let name = name.as_bytes();
+    let name = name.get(..name.len().min(255)).unwrap_or_default();
+    octets.push(name.len() as u8);
+    octets.extend_from_slice(name);
+}
+
+fn take_name<'a>(reader: &mut Reader<'a>) -> Option<&'a str> {
+    let length = reader.u8().ok()?;
+    core::str::from_utf8(reader.take(length.into()).ok()?).ok()
 }
 
 /// Writes the length of an address and its octets; those of the number of its interface, which no
@@ -183,6 +214,7 @@ mod tests {
         let other = SessionKeys::new(AeadAlgorithm::Aes128GcmSiv, &[3; 16], &[4; 16]).unwrap();
         KeyExchanged {
             from: "2001:db8::1".parse().unwrap(),
+            member: server.map(str::to_owned),
             result: KeyExchangeResult {
                 protocol: NextProtocol::NtpV4,
                 keys,
@@ -216,6 +248,7 @@ mod tests {
             assert_eq!(StoredSession::emit(&read), stored);
             assert_eq!(read.from, from);
             assert_eq!(read.result.protocol, session.result.protocol);
+            assert_eq!(read.member, session.member);
             let named = read.result.server.map(|server| server.to_string());
             assert_eq!(named.as_deref(), server);
             assert_eq!(read.result.cookies.len(), 8);

@@ -104,6 +104,8 @@ reasons! {
         Duplicate = "duplicate": "the same server as another source; another address takes its place",
         /// By an operator.
         Operator = "operator": "removed by operator",
+        /// It was not usable, and the pool names another server.
+        Replaced = "replaced": "it is not usable; the pool names another server",
         /// The key exchange names another NTP server.
         Moved = "moved": "the NTS key exchange names another server",
         /// Its NTS keys failed re-verification.
@@ -150,6 +152,8 @@ reasons! {
         RefusedByServer = "refused-by-server": "the server refuses the request",
         /// The response violates RFC 8915, or names an NTP server that cannot be one.
         BadResponse = "bad-response": "the server's response is invalid",
+        /// The pool names no other servers than those in use.
+        NoOtherMember = "no-other-member": "the pool names no further servers",
     }
 
     /// How a leap second is carried out (`leap-second` in `[clock]`).

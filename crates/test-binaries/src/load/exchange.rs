@@ -65,6 +65,8 @@ impl KeyServer {
             authority: self.authority.as_deref(),
             protocols: &[NextProtocol::NtpV4],
             algorithms: &[self.algorithm],
+            srv: None,
+            denied: &[],
             time: TimeBounds::exact(now.try_into().unwrap_or_default()),
             limit: TIMEOUT,
             resolve: ntp_udp::resolve_within,

@@ -9,7 +9,9 @@
 //! Two associations lead to one server if they have the same address and port. With NTS they also
 //! do if their key-exchange server is the same, by its configured name or by the address that
 //! answered: it decides which NTP server each client is sent to, and may name many addresses. The
-//! certificate decides nothing, because the independent servers of one operator may share it.
+//! certificate decides nothing, because the independent servers of one operator may share it. The
+//! members of an NTS pool have a key-exchange server in common, too; whoever configures the pool
+//! trusts it to name different servers.
 //!
 //! # Which one votes
 //! The first of the configuration that is polled and answers. A server that is named by its own
@@ -27,7 +29,6 @@ use ntp_types::source::SourceId;
 use super::Source;
 use super::pool::SourceSet;
 use crate::discipline::SelectionOptions;
-use crate::engine::config::SourceKind;
 
 /// What makes two associations the same server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +95,7 @@ impl SourceSet {
             let source = &self.in_use[*position];
             let config = self.config(source);
             let silent = source.is_unreachable() || !self.is_online(source.configured);
-            let in_pool = matches!(config.kind, SourceKind::Pool { .. });
+            let in_pool = config.kind.is_pool();
             (
                 config.selection.noselect,
                 silent,
@@ -125,7 +126,7 @@ impl SourceSet {
         };
         let mut identities = vec![Identity::Address(canonical(remote))];
         let configured = &self.configured[source.configured];
-        if let Some(keys) = &configured.keys {
+        if let (Some(keys), None) = (&configured.keys, &configured.pool) {
             let port = configured.config.port;
             if let Host::Name(name) = &configured.config.host {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();

@@ -42,6 +42,7 @@ use crate::discipline::{
     Measurement, NoiseLaw, SelectionOptions, SourceEstimate, SourceKey, Trend,
 };
 use ntp::NtpSource;
+use ntp::members::Member;
 use refclock::RefClock;
 
 /// A source in use, and what the engine keeps about sources of any kind.
@@ -72,6 +73,8 @@ pub(super) struct Source {
     pub(super) selection: SelectionOptions,
     /// Whether it is measured; false after an operator's `offline`.
     online: bool,
+    /// The server that an NTS pool named, if it is one of its members.
+    pub(super) member: Option<Member>,
     kind: Kind,
 }
 
@@ -211,6 +214,7 @@ impl Source {
             duplicate_of: None,
             selection,
             online: true,
+            member: None,
             kind,
         }
     }
@@ -282,6 +286,7 @@ impl Source {
             id: self.id,
             name: config.name.clone(),
             address: self.address(),
+            member: self.member.as_ref().map(|it| it.host().to_string()),
             state: match estimate {
                 _ if self.answers_without_time() => SourceState::Unusable,
                 _ if self.is_unreachable() => SourceState::Unreachable,

@@ -26,6 +26,7 @@ use ntp_types::source::{SourceId, SourceName};
 
 use super::Source;
 use super::ntp::key_exchanges::KeyExchanges;
+use super::ntp::members::Pool;
 use super::refclock::RefClockConfig;
 use crate::client::{KissCode, LocalIdentity};
 use crate::engine::config::{MAX_POOL_SIZE, SourceConfig, SourceKind};
@@ -50,6 +51,9 @@ pub(super) struct Configured {
     pub(super) endpoint: Option<Endpoint>,
     /// State of the key exchanges, if it uses NTS.
     pub(super) keys: Option<KeyExchanges>,
+    /// State of its members, if it is an NTS pool. Then the endpoint is that of the server that was
+    /// named last.
+    pub(super) pool: Option<Pool>,
     /// ID in queries. Never reused, since results may arrive late.
     pub(super) query: QueryId,
     /// Whether it is measured.
@@ -71,8 +75,8 @@ pub(super) struct Configured {
 
 /// Address or name and port of an NTP server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) host: Host,
+pub(in crate::engine) struct Endpoint {
+    pub(in crate::engine) host: Host,
     pub(super) port: u16,
 }
 
@@ -125,7 +129,8 @@ impl SourceSet {
 
     /// Adds a configured source.
     pub(in crate::engine) fn add_configured(&mut self, config: SourceConfig, now: Monotonic) {
-        let nts = config.kind == SourceKind::Nts;
+        let nts = config.kind.uses_nts();
+        let pool = (nts && config.kind.is_pool()).then(|| Pool::new(config.wanted()));
         let is_device = matches!(config.kind, SourceKind::RefClock(_));
         let endpoint = (!nts && !is_device).then(|| Endpoint {
             host: config.host.clone(),
@@ -140,6 +145,7 @@ impl SourceSet {
             config,
             endpoint,
             keys: nts.then(|| KeyExchanges::new(now)),
+            pool,
             query: QueryId(self.next_query),
             online: true,
             present: 0,
@@ -211,6 +217,11 @@ impl SourceSet {
             if let Some(address) = self.take_candidate(index) {
                 return Need::Association(index, address);
             }
+            let configured = &self.configured[index];
+            if configured.pool.is_some() && !configured.candidates.is_empty() {
+                self.reject_pending_member(now, index);
+                continue;
+            }
             let configured = &mut self.configured[index];
             if let Some(Host::Name(host)) = configured.host() {
                 let host = host.clone();
@@ -231,11 +242,24 @@ impl SourceSet {
     /// other source uses.
     fn take_candidate(&mut self, index: usize) -> Option<SocketAddr> {
         let port = self.configured[index].port()?;
+        let at = self.usable_candidate(index)?;
+        let configured = &mut self.configured[index];
+        let address = configured.candidates.remove(at)?;
+        // A literal address stays the only candidate.
+        if matches!(configured.host(), Some(Host::Address(_))) {
+            configured.candidates.push_back(address);
+        }
+        Some(address.with_port(port))
+    }
+
+    /// Position of that candidate.
+    fn usable_candidate(&self, index: usize) -> Option<usize> {
+        let configured = &self.configured[index];
+        let port = configured.port()?;
         let in_use = |address: ScopedIp| {
             let remote = Some(address.with_port(port));
             self.in_use.iter().any(|source| source.remote() == remote)
         };
-        let configured = &self.configured[index];
         let may_share = configured.is_single();
         let usable = |address: ScopedIp| {
             !configured.denials.forbid(address)
@@ -244,15 +268,14 @@ impl SourceSet {
         };
         let candidates = configured.candidates.iter().copied().enumerate();
         let usable = candidates.filter(|(_, address)| usable(*address));
-        let (at, _) = usable
-            .min_by_key(|(_, address)| (configured.failed.contains(address), in_use(*address)))?;
-        let configured = &mut self.configured[index];
-        let address = configured.candidates.remove(at)?;
-        // A literal address stays the only candidate.
-        if matches!(configured.host(), Some(Host::Address(_))) {
-            configured.candidates.push_back(address);
-        }
-        Some(address.with_port(port))
+        usable
+            .min_by_key(|(_, address)| (configured.failed.contains(address), in_use(*address)))
+            .map(|(at, _)| at)
+    }
+
+    /// Whether an association of the configured source at `index` can use one of its candidates.
+    pub(super) fn has_usable_candidate(&self, index: usize) -> bool {
+        self.usable_candidate(index).is_some()
     }
 
     /// Processes the result of a lookup. On failure, returns the error and the time until the next
@@ -287,6 +310,9 @@ impl SourceSet {
                 });
                 configured.resolve_error = Some(error.clone());
                 configured.lookup = Lookup::Due(now + backoff);
+                if configured.pool.is_some() {
+                    self.reject_pending_member(now, index);
+                }
                 Some((error, backoff))
             }
         }
@@ -323,6 +349,10 @@ impl SourceSet {
     /// now; if not, a lookup is scheduled and the association should be kept. Nothing replaces a
     /// device.
     pub(in crate::engine) fn has_replacement(&mut self, now: Monotonic, position: usize) -> bool {
+        // The pool names a replacement later.
+        if self.replace_member(now, position) {
+            return false;
+        }
         let source = &self.in_use[position];
         let Some(remote) = source.remote() else {
             return false;
@@ -416,7 +446,9 @@ impl SourceSet {
                 configured.denials.record(now, *other, code, scatter);
             }
         }
-        Some(configured.denials.record(now, address, code, scatter))
+        let wait = configured.denials.record(now, address, code, scatter);
+        self.avoid_member(position, now + wait);
+        Some(wait)
     }
 
     /// Time of the next attempt at an address that denied access.
@@ -448,12 +480,18 @@ impl SourceSet {
         configured.backoff = RESOLVE_BACKOFF.0;
         configured.failed.retain(|failed| *failed != address);
         configured.denials.served(address);
+        if let Some(member) = &mut self.in_use[position].member {
+            member.served();
+        }
     }
 
     /// Processes an authentic reply to the source at `position`, usable or not.
     pub(in crate::engine) fn authenticated(&mut self, position: usize) {
-        let configured = &mut self.configured[self.in_use[position].configured];
-        if let Some(keys) = &mut configured.keys {
+        let source = &self.in_use[position];
+        if source.member.is_some() {
+            return self.member_proven(position);
+        }
+        if let Some(keys) = &mut self.configured[source.configured].keys {
             keys.authenticated();
         }
     }
@@ -477,6 +515,9 @@ impl SourceSet {
             }
             if let Some(keys) = &mut configured.keys {
                 keys.network_changed(now);
+            }
+            if let Some(pool) = &mut configured.pool {
+                pool.retry_all(configured.config.wanted());
             }
         }
     }
@@ -510,6 +551,11 @@ impl SourceSet {
 }
 
 impl Configured {
+    /// Whether it has fewer sources in use than configured.
+    pub(super) fn is_short(&self) -> bool {
+        self.present < self.config.wanted()
+    }
+
     /// The kiss code by which the server denied access, if no source is in use for that reason.
     pub(super) fn denied(&self) -> Option<KissCode> {
         self.denials.code().filter(|_| self.present == 0)

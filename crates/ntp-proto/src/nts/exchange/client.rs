@@ -21,7 +21,8 @@ use ntp_types::host::{Host, HostError};
 
 use super::{Agreement, ErrorCode, Export, UniqueRecord};
 use crate::nts::record::{
-    MessageBuffer, MessageWriter, RESPONSE_LIMIT, Record, RecordKind, TooLong,
+    MessageBuffer, MessageWriter, PREFIX, REQUEST_LIMIT, RESPONSE_LIMIT, Record, RecordKind,
+    TooLong,
 };
 use crate::nts::{AeadAlgorithm, Cookie, NextProtocol};
 
@@ -34,6 +35,8 @@ pub struct ClientExchange {
     offered: Vec<AeadAlgorithm>,
     /// Address of the key-exchange server.
     peer: IpAddr,
+    /// Servers that a pool should not name.
+    denied: Vec<String>,
     buffer: MessageBuffer,
 }
 
@@ -48,6 +51,8 @@ pub struct Granted {
     pub cookies: Vec<Cookie>,
     /// The NTP server, if it is not the host of the key exchange: a name or an address.
     pub server: Option<Host>,
+    /// The same, exactly as the response names it.
+    pub server_name: Option<String>,
     /// Port of the NTP server, if it is not 123.
     pub port: Option<u16>,
 }
@@ -127,6 +132,7 @@ impl ClientExchange {
             protocols: vec![NextProtocol::NtpV4],
             offered: algorithms.to_vec(),
             peer,
+            denied: Vec::new(),
             buffer: MessageBuffer::new(RESPONSE_LIMIT),
         }
     }
@@ -139,6 +145,13 @@ impl ClientExchange {
             protocols: protocols.to_vec(),
             ..self
         }
+    }
+
+    /// Asks a pool for other servers than these, each with exactly the name that the pool gave it.
+    /// Those that do not fit into a request are left out.
+    pub fn deny(mut self, servers: &[String]) -> Self {
+        self.denied = servers.to_vec();
+        self
     }
 
     /// The request to send.
@@ -157,6 +170,11 @@ impl ClientExchange {
         message.critical(RecordKind::AEAD, &numbers);
         if self.offered.contains(&AeadAlgorithm::Aes128GcmSiv) {
             message.optional(RecordKind::COMPLIANT_GCM_SIV_EXPORT, &[]);
+        }
+        for server in &self.denied {
+            if message.length() + server.len() + 2 * PREFIX <= REQUEST_LIMIT {
+                message.optional(RecordKind::SERVER_DENY, server.as_bytes());
+            }
         }
         message.finish()
     }
@@ -206,7 +224,9 @@ impl ClientExchange {
                 RecordKind::SERVER => {
                     let text = str::from_utf8(record.body).map_err(|_| malformed)?;
                     let host = self.ntp_server(text)?;
-                    server.set(host).map_err(ResponseError::Repeated)?;
+                    server
+                        .set((host, text.to_owned()))
+                        .map_err(ResponseError::Repeated)?;
                 }
                 RecordKind::PORT => {
                     let number = record.number().ok_or(malformed)?;
@@ -219,6 +239,11 @@ impl ClientExchange {
                 RecordKind::NTPV5_DRAFT if !record.critical => {
                     draft.set(record.body).map_err(ResponseError::Repeated)?;
                 }
+                // Only a pool gets these.
+                RecordKind::SUPPORTED_PROTOCOLS
+                | RecordKind::SUPPORTED_ALGORITHMS
+                | RecordKind::FIXED_KEY
+                | RecordKind::SERVER_DENY => return Err(malformed),
                 unknown if record.critical => return Err(ResponseError::UnknownCritical(unknown)),
                 _ => {}
             }
@@ -232,11 +257,13 @@ impl ClientExchange {
             AeadAlgorithm::Aes128GcmSiv if !compliant => Export::Ambiguous,
             _ => Export::Standard,
         };
+        let (server, server_name) = server.value.unzip();
         Ok(Granted {
             protocol,
             agreement: Agreement { algorithm, export },
             cookies,
-            server: server.value,
+            server,
+            server_name,
             port: port.value,
         })
     }
@@ -394,6 +421,23 @@ mod tests {
         let critical: (u16, &[u8]) = (0xc001, &[0, 15]);
         let unknown = Err(ResponseError::UnknownCritical(RecordKind(0x4001)));
         assert_eq!(receive_for_5(&[version_5, critical, SIV, COOKIE]), unknown);
+    }
+
+    #[test]
+    fn a_request_denies_servers_by_their_exact_names_as_far_as_they_fit() {
+        let plain = ClientExchange::new(&[AesSivCmac256], PEER);
+        let deny = |names: &[String]| plain.clone().deny(names).request();
+        let names = ["b.example".to_owned(), "2001:DB8::1".to_owned()];
+        let expected = [
+            &plain.request()[..12],
+            b"\x00\x0d\x00\x09b.example\x00\x0d\x00\x0b2001:DB8::1\x80\x00\x00\x00",
+        ];
+        assert_eq!(deny(&names), expected.concat());
+        let many: Vec<_> = (0..100).map(|number| format!("{number:060}")).collect();
+        let request = deny(&many);
+        assert!((REQUEST_LIMIT - 64..=REQUEST_LIMIT).contains(&request.len()));
+        let granted = receive(&[PROTOCOL, SIV, COOKIE, (6, b"2001:DB8::1")]).unwrap();
+        assert_eq!(granted.server_name.as_deref(), Some("2001:DB8::1"));
     }
 
     #[test]

@@ -21,9 +21,9 @@
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::host::{Host, ScopedIp};
 
+use super::super::Source;
 use super::super::pool::{Configured, Endpoint, Lookup, SourceSet};
 use crate::client::NtsSession;
-use crate::engine::config::SourceKind;
 use crate::engine::{KeyExchangeError, KeyExchangeFailure, QueryId, SourceError};
 use crate::nts::KeyExchanged;
 use ntp_types::status::KeyExchangeStatus;
@@ -38,7 +38,7 @@ const BACKOFF: (NtpDuration, NtpDuration) = (
 const NETWORK_GRACE: NtpDuration = NtpDuration::from_seconds(2);
 
 /// Age of keys at which new ones are requested even if they work.
-const LIFETIME: NtpDuration = NtpDuration::from_seconds(28 * 86_400);
+pub(super) const LIFETIME: NtpDuration = NtpDuration::from_seconds(28 * 86_400);
 
 /// NTP port if the key exchange names none (RFC 8915 section 4.1.8).
 const NTP_PORT: u16 = 123;
@@ -129,6 +129,29 @@ impl KeyExchanges {
         self.session.is_some()
     }
 
+    /// Replaces the session that no association uses yet.
+    pub(super) fn replace_session(&mut self, session: Box<NtsSession>) {
+        self.session = Some(session);
+    }
+
+    /// Allows the next key exchange without back-off.
+    pub(super) fn allow_at_once(&mut self, now: Monotonic) {
+        self.not_before = now;
+        self.backoff = BACKOFF.0;
+    }
+
+    /// Schedules the next attempt after a failure, and returns the time until then.
+    pub(super) fn fail(&mut self, now: Monotonic, error: &KeyExchangeError) -> NtpDuration {
+        self.error = Some(error.clone());
+        self.not_before = now + self.retry_delay;
+        self.stage = Stage::Due(self.not_before);
+        self.retry_delay
+    }
+
+    pub(super) const fn last_success(&self) -> Option<Monotonic> {
+        self.last_success
+    }
+
     pub(in crate::engine::source) fn store(&mut self, session: NtsSession) {
         if self.session.is_none() && session.cookies() > 0 {
             self.session = Some(Box::new(session));
@@ -153,6 +176,17 @@ impl KeyExchanges {
     }
 }
 
+/// A key exchange to perform.
+pub(in crate::engine) struct KeyExchangeRequest {
+    pub(in crate::engine) query: QueryId,
+    /// Configured name of the source.
+    pub(in crate::engine) name: String,
+    pub(in crate::engine) host: Host,
+    pub(in crate::engine) port: u16,
+    /// Servers that a pool should not name; `None` for a single server.
+    pub(in crate::engine) denied: Option<Vec<String>>,
+}
+
 /// Effect of a finished key exchange.
 pub(in crate::engine) enum KeyExchangeEffect {
     /// The result was not expected.
@@ -164,6 +198,8 @@ pub(in crate::engine) enum KeyExchangeEffect {
     /// New keys, but for another server than that of the association at this position, which must
     /// be replaced.
     Moved(usize),
+    /// New keys for another server of the pool, which replaces the unusable one at this position.
+    Replaced(usize),
     /// No change now; a missing association is added by the source set.
     Waiting,
 }
@@ -191,12 +227,6 @@ impl SourceSet {
         self.should_report_failure(now, index) | is_new
     }
 
-    /// Whether the keys of the configured source at `index` have expired.
-    pub(in crate::engine) fn keys_expired(&mut self, index: usize, now: Monotonic) -> bool {
-        let last_success = self.keys_of(index).and_then(|keys| keys.last_success);
-        last_success.is_some_and(|at| now - at > LIFETIME)
-    }
-
     /// Takes the session for a new association of the configured source at `index`.
     pub(in crate::engine) fn take_session(&mut self, index: usize) -> Option<NtsSession> {
         self.keys_of(index)?.session.take().map(|session| *session)
@@ -208,25 +238,26 @@ impl SourceSet {
         &mut self,
         now: Monotonic,
         scatter: f64,
-    ) -> Option<(QueryId, String, Host, u16)> {
-        let mut online = self.configured.iter_mut().filter(|source| source.online);
-        online.find_map(|source| {
-            let keys = source.keys.as_mut()?;
-            if keys.due()? > now {
-                return None;
-            }
-            keys.stage = Stage::InProgress;
-            keys.exchanges += 1;
-            keys.retry_delay = keys.backoff.scaled(0.75 + 0.5 * scatter);
-            keys.not_before = now + keys.retry_delay;
-            keys.backoff = (keys.backoff * 2).min(BACKOFF.1);
-            let config = &source.config;
-            Some((
-                source.query,
-                config.name.clone(),
-                config.host.clone(),
-                config.port,
-            ))
+    ) -> Option<KeyExchangeRequest> {
+        let is_due = |source: &Configured| {
+            let due = source.keys.as_ref().and_then(KeyExchanges::due);
+            source.online && due.is_some_and(|at| at <= now)
+        };
+        let index = self.configured.iter().position(is_due)?;
+        let denied = self.denied_names(index, now);
+        let source = &mut self.configured[index];
+        let keys = source.keys.as_mut()?;
+        keys.stage = Stage::InProgress;
+        keys.exchanges += 1;
+        keys.retry_delay = keys.backoff.scaled(0.75 + 0.5 * scatter);
+        keys.not_before = now + keys.retry_delay;
+        keys.backoff = (keys.backoff * 2).min(BACKOFF.1);
+        Some(KeyExchangeRequest {
+            query: source.query,
+            name: source.config.name.clone(),
+            host: source.config.host.clone(),
+            port: source.config.port,
+            denied,
         })
     }
 
@@ -260,10 +291,13 @@ impl SourceSet {
                     message: "the server gave no cookies".to_owned(),
                 };
                 let error = failed.err().cloned().unwrap_or_else(no_cookies);
-                keys.error = Some(error.clone());
-                keys.not_before = now + keys.retry_delay;
-                keys.stage = Stage::Due(keys.not_before);
-                return KeyExchangeEffect::Failed(error, keys.retry_delay);
+                let retry = keys.fail(now, &error);
+                if let Some(pool) = &mut source.pool
+                    && error.reason == KeyExchangeFailure::NoOtherMember
+                {
+                    pool.set_exhausted();
+                }
+                return KeyExchangeEffect::Failed(error, retry);
             }
         };
         keys.stage = Stage::Idle;
@@ -271,6 +305,9 @@ impl SourceSet {
         keys.error = None;
         keys.server = Some(exchanged.from);
         self.selection_outdated = true;
+        if source.pool.is_some() {
+            return self.member_named(now, index, exchanged);
+        }
         let endpoint = Endpoint::of(exchanged);
         let session = Box::new(NtsSession::new(exchanged.result.clone()));
         let moved = source.endpoint.as_ref() != Some(&endpoint);
@@ -297,6 +334,9 @@ impl SourceSet {
         index: usize,
     ) -> KeyExchangeEffect {
         let source = &self.configured[index];
+        if source.pool.is_some() {
+            return self.apply_pending_member(now, index);
+        }
         let ready = source.keys.as_ref().is_some_and(KeyExchanges::has_session);
         // Until the addresses are known, the association continues with its old keys.
         if !ready || source.candidates.is_empty() {
@@ -318,16 +358,24 @@ impl SourceSet {
         }
     }
 
-    /// Stores the session of an ended association for the next one.
+    /// Stores the session of an ended association for the next one. That of a member of a pool ends
+    /// with it, because the next association is with another server.
     pub(in crate::engine) fn store_session(&mut self, index: usize, session: NtsSession) {
+        if self.configured[index].pool.is_some() {
+            return;
+        }
         if let Some(keys) = self.keys_of(index) {
             keys.store(session);
         }
     }
 
-    /// Name of the NTP server, if the key exchange gave one.
-    pub(in crate::engine) fn server_name(&self, index: usize) -> Option<Host> {
-        let host = &self.configured[index].endpoint.as_ref()?.host;
+    /// The NTP server of an association, if the key exchange gave its name.
+    pub(in crate::engine) fn server_name(&self, source: &Source) -> Option<Host> {
+        let endpoint = self.configured[source.configured].endpoint.as_ref();
+        let host = match &source.member {
+            Some(member) => member.host(),
+            None => &endpoint?.host,
+        };
         matches!(host, Host::Name(_)).then(|| host.clone())
     }
 
@@ -343,7 +391,7 @@ impl SourceSet {
 impl Endpoint {
     /// Server named by a key exchange, which is the key-exchange server itself if none is named
     /// (RFC 8915 section 4.1.7).
-    fn of(exchanged: &KeyExchanged) -> Self {
+    pub(in crate::engine) fn of(exchanged: &KeyExchanged) -> Self {
         let result = &exchanged.result;
         Self {
             host: result.server.clone().unwrap_or(exchanged.from.into()),
@@ -363,7 +411,13 @@ impl Configured {
             .or_else(|| unresolved.map(SourceError::Resolve))
     }
 
-    fn set_endpoint(&mut self, endpoint: Endpoint, now: Monotonic) {
+    /// Forgets the addresses of the server.
+    pub(super) fn drop_candidates(&mut self) {
+        self.candidates.clear();
+        self.lookup = Lookup::Idle;
+    }
+
+    pub(super) fn set_endpoint(&mut self, endpoint: Endpoint, now: Monotonic) {
         self.failed.clear();
         self.candidates.clear();
         match &endpoint.host {
@@ -380,6 +434,6 @@ impl Configured {
 
     /// Whether the source is a single one.
     pub(in crate::engine::source) fn is_single(&self) -> bool {
-        !matches!(self.config.kind, SourceKind::Pool { .. })
+        !self.config.kind.is_pool()
     }
 }

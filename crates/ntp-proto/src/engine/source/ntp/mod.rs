@@ -20,6 +20,7 @@
 //! without overflow.
 
 pub(in crate::engine) mod key_exchanges;
+pub(in crate::engine) mod members;
 mod monotonic;
 
 use ntp_time::{Ledger, NtpDuration, ReferenceId};

@@ -112,6 +112,9 @@ impl SourceSet {
             source.online = online;
             if online {
                 source.denials.lift();
+                if let Some(pool) = &mut source.pool {
+                    pool.retry_all(source.config.wanted());
+                }
             }
             if let Lookup::Due(_) = source.lookup {
                 source.lookup = Lookup::Due(now);
@@ -127,6 +130,11 @@ impl SourceSet {
     pub(in crate::engine) fn refresh(&mut self, now: Monotonic) -> Vec<String> {
         let mut names = Vec::new();
         for source in &mut self.configured {
+            if let Some(pool) = &mut source.pool {
+                pool.retry_all(source.config.wanted());
+                names.push(source.config.name.clone());
+                continue;
+            }
             if !matches!(source.host(), Some(Host::Name(_))) {
                 continue;
             }
@@ -192,7 +200,7 @@ impl SourceSet {
         let source = &mut self.configured[index];
         let is_short = source.present < source.config.wanted();
         let has_name = matches!(source.host(), Some(Host::Name(_)));
-        if is_short && source.lookup == Lookup::Idle && has_name {
+        if is_short && source.pool.is_none() && source.lookup == Lookup::Idle && has_name {
             source.lookup = Lookup::Due(now);
         }
     }
