@@ -119,7 +119,7 @@ impl Claim {
     }
 
     /// System variables for a reply at `now` to a request that arrived at `received`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn system_variables(
         &self,
         now: SystemTime,

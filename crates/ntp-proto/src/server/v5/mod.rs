@@ -214,7 +214,7 @@ impl RequestContext<'_> {
             root_delay: Time32::from_short(system.root_delay),
             root_dispersion: Time32::from_short(system.root_dispersion),
             timescale: scale.timescale,
-            era: Era::of(self.arrived + scale.offset),
+            era: Era::of(scale.apply(self.arrived)),
             flags: Flags {
                 synchronized,
                 interleaved: false,
@@ -281,6 +281,17 @@ impl Scale {
     /// The era and timestamp of `arrived` in the scale `wanted`. `None` if that is not known.
     fn secondary(claim: &Claim, wanted: Timescale, arrived: SystemTime) -> Option<SystemTime> {
         let scale = Self::of(claim, wanted);
-        (scale.timescale == wanted).then_some(arrived + scale.offset)
+        (scale.timescale == wanted).then(|| scale.apply(arrived))
+    }
+
+    /// Converts a reading of the clock.
+    #[inline(always)]
+    fn apply(self, time: SystemTime) -> SystemTime {
+        // The usual case; adding converts to nanoseconds.
+        if self.offset == NtpDuration::ZERO {
+            time
+        } else {
+            time + self.offset
+        }
     }
 }

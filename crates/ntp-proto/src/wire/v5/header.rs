@@ -92,7 +92,7 @@ impl Header {
     /// # Errors
     /// [`Malformed::TooShort`], [`Malformed::Version`], [`Malformed::Timescale`] and
     /// [`Malformed::Flags`].
-    #[inline]
+    #[inline(always)]
     pub fn parse(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let octets = reader.array::<{ Self::LEN }>()?;
         let mut reader = Reader::new(&octets);
@@ -122,7 +122,7 @@ impl Header {
     ///
     /// # Errors
     /// [`BufferTooSmall`] if fewer than [`Header::LEN`] octets are free.
-    #[inline]
+    #[inline(always)]
     pub fn emit(&self, writer: &mut Writer<'_>) -> Result<(), BufferTooSmall> {
         // One check of the remaining space instead of thirteen.
         let mut writer = Writer::new(writer.array::<{ Self::LEN }>()?);
