@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use ntp_proto::client::Protection;
+use ntp_proto::client::{Protection, VersionChoice};
 use ntp_proto::discipline::SelectionOptions;
 use ntp_proto::engine::{
     Command, Engine, EngineConfig, Host, Input, Now, Output, SourceConfig, SourceKind,
@@ -13,6 +13,7 @@ use ntp_proto::engine::{
 use ntp_proto::keys::{Algorithm, Key};
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::AeadAlgorithm;
+use ntp_proto::wire::Version;
 use ntp_record::{
     Decision, Line, Outcome, RecordedInput, Redactor, Sample, Start, TraceWriter, replay,
 };
@@ -301,6 +302,42 @@ fn nts_sources_are_replayed_with_surrogate_keys() {
         let outcome = replay_exactly(&files);
         assert!(outcome.measurements.len() > 50);
     }
+}
+
+/// Sources of version 5, configured and negotiated, with a key and without.
+#[test]
+fn sessions_of_version_5_are_replayed() {
+    let mut scenario = Scenario::new("version 5").with_servers(3);
+    for server in &mut scenario.servers {
+        server.version_5 = true;
+        server.interleaved = true;
+    }
+    let scenario = scenario.modify(|world| {
+        let versions = [
+            VersionChoice::Fixed(Version::V5),
+            VersionChoice::Auto,
+            VersionChoice::Fixed(Version::V5),
+        ];
+        let key = shared_key().map(Arc::new);
+        world.duration = 4000.0;
+        let sources = &mut world.engine.sources;
+        for (index, (source, version)) in sources.iter_mut().zip(versions).enumerate() {
+            source.association.version = version;
+            source.association.interleaved = index == 0;
+            if let (2, Some(key)) = (index, &key) {
+                source.association.protection = Protection::Symmetric(Arc::clone(key));
+            }
+        }
+    });
+    let (files, _) = record(&scenario, 1);
+    let text = files.concat();
+    assert!(text.contains("\"V5\"") && text.contains("\"auto\""));
+    assert!(
+        text.contains("f5ff001b"),
+        "replies of version 5 with their draft"
+    );
+    let outcome = replay_exactly(&files);
+    assert!(outcome.measurements.len() > 50);
 }
 
 #[test]

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use ntp_proto::keys::{Algorithm, Key, KeyRing};
 use ntp_proto::server::{
-    Claim, Draft, Policy, RootDispersion, ServerNow, ServerView, WorkerState, respond,
+    Claim, Draft, Policy, RootDispersion, ServerNow, ServerView, Versions, WorkerState, respond,
 };
-use ntp_proto::wire::{Header, Mode, Packet, Version, Writer};
+use ntp_proto::wire::{Header, Mode, Packet, Version, Writer, v5};
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum,
     SystemTime,
@@ -42,6 +42,8 @@ pub struct Server {
     pub transmit_delay: f64,
     /// Whether it supports interleaved mode.
     pub interleaved: bool,
+    /// Whether it answers version 5.
+    pub version_5: bool,
     /// Its stratum.
     pub stratum: u8,
     /// Its own root delay, seconds.
@@ -69,6 +71,7 @@ impl Server {
             processing: 2e-5,
             transmit_delay: 0.0,
             interleaved: false,
+            version_5: false,
             stratum: 1,
             root_delay: 0.0,
             root_dispersion: 0.0,
@@ -238,6 +241,11 @@ impl SimServer {
         let policy = Policy {
             interleaved_pairs: if config.interleaved { 64 } else { 0 },
             keys: KeyRing::new(shared_key()).unwrap_or_default(),
+            versions: if config.version_5 {
+                Versions::UP_TO_4.with(Version::V5)
+            } else {
+                Versions::UP_TO_4
+            },
             ..Policy::default()
         };
         Self {
@@ -294,6 +302,9 @@ impl SimServer {
             self.worker.record_transmit(token, left);
         }
         let reply = draft.seal(sent);
+        if v5::Packet::parse(reply).is_ok() && self.config.behaviour == Behaviour::Honest {
+            return Response::Reply(leaves, reply.to_vec());
+        }
         let Ok(Packet { mut header, .. }) = Packet::parse(reply) else {
             return Response::None;
         };
