@@ -124,6 +124,8 @@ pub(crate) struct Node {
     deferred_inputs: VecDeque<DeferredInput>,
     trace: Option<Box<dyn Trace>>,
     stopped: bool,
+    /// The hypervisor's marker, if it changed since the engine was called last.
+    pub(crate) disrupted: Option<u64>,
 }
 
 impl Node {
@@ -161,6 +163,7 @@ impl Node {
             open: Vec::new(),
             deferred_inputs: VecDeque::new(),
             stopped: false,
+            disrupted: None,
         }
     }
 
@@ -168,6 +171,10 @@ impl Node {
     pub(crate) fn handle(&mut self, at: TrueTime, input: Input<'_>) {
         if self.stopped {
             return;
+        }
+        // The daemon looks at the hypervisor's marker first, whatever wakes it.
+        if let Some(marker) = self.disrupted.take() {
+            self.call_engine(at, Input::Disrupted { marker }, None);
         }
         self.call_engine(at, input, None);
         loop {

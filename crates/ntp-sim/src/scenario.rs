@@ -111,7 +111,7 @@ pub enum Action {
         pause: f64,
         /// Difference between the crystals of the hosts, s/s.
         frequency: f64,
-        /// Time after which the daemon notices, seconds.
+        /// Time after which the daemon notices at the latest, seconds.
         noticed_after: f64,
     },
     /// An operator's command.
@@ -349,6 +349,7 @@ fn engine_defaults() -> EngineConfig {
             frequency: Frequency::ZERO,
             precision: -30,
             steerable: true,
+            rate_difference: Frequency::ZERO,
         },
         ..EngineConfig::default()
     }

@@ -86,9 +86,7 @@ enum ScheduledEvent {
         slept: f64,
         error: f64,
     },
-    Disrupted {
-        marker: u64,
-    },
+    Disrupted,
 }
 
 /// A server with its paths.
@@ -393,9 +391,7 @@ impl World {
                     Input::Suspended(NtpDuration::from_seconds_f64(slept)),
                 );
             }
-            ScheduledEvent::Disrupted { marker } => {
-                self.node.handle(self.now, Input::Disrupted { marker });
-            }
+            ScheduledEvent::Disrupted => self.node.handle(self.now, Input::Tick),
             ScheduledEvent::ClockSample { clock } => self.sample_clock(clock),
             // A suspended machine loses datagrams; what it has already received waits.
             ScheduledEvent::Reply { .. } if self.asleep.is_some() => {}
@@ -662,6 +658,8 @@ impl World {
             Action::ForeignStep(by) => {
                 self.node.checker.clock_disturbed();
                 self.node.clock.step(NtpDuration::from_seconds_f64(by));
+                // The kernel wakes the daemon when the clock is set.
+                self.node.handle(self.now, Input::Tick);
             }
             Action::FrequencyJump(by) => self.node.clock.jump_frequency(by),
             Action::Suspend { seconds, error } => {
@@ -686,9 +684,8 @@ impl World {
                 self.node.clock.pause(pause);
                 self.node.clock.jump_frequency(frequency);
                 self.migrations += 1;
-                let marker = self.migrations;
-                let at = self.now + noticed_after;
-                self.schedule(at, ScheduledEvent::Disrupted { marker });
+                self.node.disrupted = Some(self.migrations);
+                self.schedule(self.now + noticed_after, ScheduledEvent::Disrupted);
             }
             Action::Command(command) => {
                 let steps = matches!(command, Command::Step { .. });

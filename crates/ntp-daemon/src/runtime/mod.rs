@@ -27,6 +27,7 @@
 //! A missing facility is logged once, and the daemon runs without it.
 
 pub(crate) mod background;
+mod clock_changes;
 mod clock_reading;
 mod disruption;
 pub(crate) mod driver;
@@ -64,6 +65,7 @@ use crate::resolve::Resolver;
 use crate::sandbox;
 use crate::serve::{Bound, ServeError};
 use crate::service_manager::ServiceManager;
+use clock_changes::ClockChanges;
 use driver::Driver;
 use exchanges::ExchangeSockets;
 use local_addresses::LocalAddresses;
@@ -159,6 +161,7 @@ impl Runtime {
             // Before what feeds timestamps.
             Box::new(disruptions),
             Box::new(SuspendMonitor::new()),
+            Box::new(ClockChanges::open()),
             Box::new(ExchangeSockets::new(sockets)),
             Box::new(Resolver::default()),
             Box::new(LocalAddresses::open()),

@@ -64,6 +64,7 @@ impl Default for EngineConfig {
                 frequency: Frequency::ZERO,
                 precision: -20,
                 steerable: true,
+                rate_difference: Frequency::ZERO,
             },
         }
     }
@@ -86,6 +87,10 @@ pub struct ClockFacts {
     pub precision: i8,
     /// Whether the clock may be steered (false for `[clock] kind = "none"`).
     pub steerable: bool,
+    /// Largest difference between the rates of this clock and the monotonic clock. Zero for the
+    /// kernel's clock: both run at the same rate, our frequency corrections included.
+    #[serde(with = "ntp_time::exact")]
+    pub rate_difference: Frequency,
 }
 
 /// A configured source (`[[source]]`).

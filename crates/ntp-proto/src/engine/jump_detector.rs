@@ -7,9 +7,9 @@
 //! same and is treated the same: what the clock did meanwhile is unknown.
 //!
 //! A clock on top of another one (the virtual clock) runs at a slightly different rate than the
-//! monotonic clock. The tolerance grows with the time between two checks to cover that. The
-//! resolution of this test is about 10 ms plus 10 ms for 16 s; smaller steps are left to the outlier
-//! gate of the filter.
+//! monotonic clock. The tolerance grows with the time between two checks to cover that
+//! ([`ClockFacts::rate_difference`](super::ClockFacts)). Steps of less than about 10 ms are left to
+//! the outlier gate of the filter.
 
 use ntp_time::{Frequency, NtpDuration};
 
@@ -18,21 +18,24 @@ use super::Now;
 /// Default threshold. A descheduled process may read its two clocks this far apart.
 const DEFAULT_THRESHOLD: NtpDuration = NtpDuration::from_millis(10);
 
-/// Maximum rate difference of the two clocks: frequency error of a virtual clock plus the largest
-/// slew rate.
-const RATE_TOLERANCE: Frequency = Frequency::from_ppm(1100.0);
-
 /// Compares the system clock with the monotonic clock.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct JumpDetector {
     threshold: NtpDuration,
+    /// Largest difference between the rates of the two clocks.
+    rate_difference: Frequency,
     last: Now,
 }
 
 impl JumpDetector {
-    pub(super) fn new(now: Now, threshold: Option<NtpDuration>) -> Self {
+    pub(super) fn new(
+        now: Now,
+        threshold: Option<NtpDuration>,
+        rate_difference: Frequency,
+    ) -> Self {
         Self {
             threshold: threshold.unwrap_or(DEFAULT_THRESHOLD),
+            rate_difference,
             last: now,
         }
     }
@@ -52,7 +55,8 @@ impl JumpDetector {
         let elapsed = now.monotonic - self.last.monotonic;
         let jump = (now.system - self.last.system) - elapsed;
         self.last = now;
-        (jump.abs() > self.threshold + elapsed.scaled(RATE_TOLERANCE.as_ratio())).then_some(jump)
+        let tolerance = self.threshold + elapsed.scaled(self.rate_difference.as_ratio());
+        (jump.abs() > tolerance).then_some(jump)
     }
 }
 
@@ -71,11 +75,11 @@ mod tests {
 
     #[test]
     fn reports_steps_by_other_programs_but_not_own_steps_or_slews() {
-        let mut detector = JumpDetector::new(now(0, 0), None);
+        let mut detector = JumpDetector::new(now(0, 0), None, Frequency::from_ppm(1100.0));
         assert_eq!(
             detector.check(now(16_000, 16_008)),
             None,
-            "500 ppm for 16 s is a slew"
+            "within the difference of the rates"
         );
         detector.record_own_step(NtpDuration::from_seconds(-5));
         assert_eq!(detector.check(now(17_000, 12_008)), None, "our own step");
@@ -84,5 +88,13 @@ mod tests {
             Some(NtpDuration::from_millis(100))
         );
         assert_eq!(detector.check(now(19_000, 14_108)), None, "reported once");
+    }
+
+    #[test]
+    fn long_intervals_hide_no_step_of_a_clock_with_the_same_rate() {
+        let mut detector = JumpDetector::new(now(0, 0), None, Frequency::ZERO);
+        assert_eq!(detector.check(now(64_000, 64_009)), None);
+        let jump = NtpDuration::from_millis(12);
+        assert_eq!(detector.check(now(128_000, 128_021)), Some(jump));
     }
 }

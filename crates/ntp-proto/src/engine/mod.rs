@@ -104,8 +104,9 @@ use time_floor::TimeFloor;
 use updates::Updates;
 
 /// Interval at which the error estimates in the kernel are refreshed and the clocks compared if
-/// there is no other input. The kernel increases its `maxerror` by 500 ppm, 8 ms in this time.
-const HOUSEKEEPING: NtpDuration = NtpDuration::from_seconds(16);
+/// there is no other input. The kernel increases its `maxerror` by 500 ppm, 30 ms in this time, which
+/// is still of use to its readers; a machine at rest is not woken more often than once a minute.
+const HOUSEKEEPING: NtpDuration = NtpDuration::from_seconds(60);
 
 /// Largest frequency correction found at start-up that is attributed to the oscillator: half of the
 /// largest slew rate.
@@ -206,7 +207,11 @@ impl Engine {
         let mut engine = Self {
             rng: Rng::new(seed),
             ledger: Ledger::new(now.system, config.clock.frequency),
-            jump_detector: JumpDetector::new(now, config.meddling_threshold),
+            jump_detector: JumpDetector::new(
+                now,
+                config.meddling_threshold,
+                config.clock.rate_difference,
+            ),
             discipline: Discipline::new(config.discipline, Some(prior)),
             steering: Steering::new(config.steering),
             sources,
