@@ -61,15 +61,15 @@ start_daemon
 await_event 60 synchronized
 watch settling 300 1
 truth set 30
-await_event 60 clock_disturbed 1
+await_event 2 clock_disturbed 1
 sleep 20
 compare forward
 truth set -45.5
-await_event 60 clock_disturbed 2
+await_event 2 clock_disturbed 2
 sleep 20
 compare backward
 truth set 0.06
-await_event 60 clock_disturbed 3
+await_event 2 clock_disturbed 3
 sleep 20
 compare little
 watch settled 600 1
