@@ -79,6 +79,16 @@ impl Interval {
         }
     }
 
+    /// What both contain; `None` if they do not overlap.
+    pub(super) fn intersection(self, other: Self) -> Option<Self> {
+        let low = (self.centre - self.half_width).max(other.centre - other.half_width);
+        let high = (self.centre + self.half_width).min(other.centre + other.half_width);
+        (low <= high).then(|| Self {
+            centre: f64::midpoint(low, high),
+            half_width: (high - low) / 2.0,
+        })
+    }
+
     /// Whether it contains a point.
     pub(super) fn contains(&self, point: f64) -> bool {
         (self.centre - self.half_width..=self.centre + self.half_width).contains(&point)

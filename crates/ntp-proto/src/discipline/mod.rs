@@ -54,6 +54,7 @@ mod box_law;
 mod centre;
 mod confidence;
 mod gate;
+mod guarantee;
 mod hypothesis;
 mod initial_frequency;
 mod intersection;
@@ -104,11 +105,11 @@ pub use trend::Trend;
 use allowance::DriftRecord;
 use bank::Bank;
 use gate::{Contradiction, DriftTest};
+use guarantee::{Grounds, Guarantee};
 use hypothesis::{Hypothesis, MAX_SLOTS, ObservationIndex};
 use intersection::Edge;
 use noise::Noise;
 use pairs::Pairs;
-use prediction::Guarantee;
 use source::{DatedInterval, Source};
 use update::Sample;
 
@@ -243,6 +244,7 @@ pub struct Discipline {
     /// Correctness interval of the selection at the last sample used; kept in holdover, when its
     /// sources are gone.
     guarantee: Option<Guarantee>,
+    grounds: Grounds,
     drift_record: DriftRecord,
     /// Since when another source has been clearly nearer than the reference.
     reference_beaten: Option<FreeTime>,
@@ -281,6 +283,7 @@ impl Discipline {
             edges: Vec::new(),
             agreement: Agreement::default(),
             guarantee: None,
+            grounds: Grounds::default(),
             drift_record: DriftRecord::default(),
             reference_beaten: None,
             contradiction: Contradiction::default(),
@@ -517,7 +520,12 @@ impl Discipline {
         | MeasurementOutcome::DriftDetected(_) = outcome
         {
             self.rebase_origin();
-            self.guarantee = guarantee.or(self.guarantee);
+            match guarantee {
+                Some(new) if outcome == MeasurementOutcome::Used => {
+                    self.store_guarantee(new, measurement);
+                }
+                _ => self.guarantee = guarantee.or(self.guarantee),
+            }
             if self.frequency_confirmed {
                 let frequency = self.bank.moments().frequency;
                 self.drift_record.observe(measurement.at, frequency);

@@ -23,17 +23,9 @@ use ntp_time::{FreeTime, Frequency, NtpDuration};
 
 use super::bank::{Link, Moments};
 use super::confidence::CLAIM;
+use super::guarantee::Guarantee;
 use super::report::{ErrorFigures, Estimate};
-use super::source::{DatedInterval, Propagation, SourceKey, drift_rate};
-
-/// Interval in which the truth lies if most sources are right, see `intersection`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Guarantee {
-    /// The span of phases, at the time of the selection.
-    pub(super) interval: DatedInterval,
-    /// The nearest source.
-    pub(super) best: SourceKey,
-}
+use super::source::{Propagation, drift_rate};
 
 /// Estimate and error figures from the last sample on.
 #[derive(Clone, Copy, Debug)]

@@ -12,7 +12,8 @@
 //!   ```
 //!
 //!   One source that lies within the others' intervals, however precise it claims to be, cannot
-//!   shrink the span below what a majority without it covers. The drift rate is the
+//!   shrink the span below what a majority without it covers. What earlier samples guaranteed still
+//!   holds and narrows the span (`guarantee`). The drift rate is the
 //!   allowance (`allowance`) plus four standard deviations of the frequency.
 //!
 //!   Our own clients are served the same guarantee: root delay is the round trip to the reference
