@@ -60,7 +60,7 @@ fn varied_world_results_are_unchanged() {
     use VariedWorld::{ComeAndGo, HourlySine, Pareto, Routes, WiFi};
 
     insta::assert_snapshot!(table(
-        [Pareto, WiFi, HourlySine, Routes, ComeAndGo].map(|varied| varied.scenario())
+        [Pareto, WiFi, HourlySine, Routes, ComeAndGo].map(VariedWorld::scenario)
     ));
 }
 
