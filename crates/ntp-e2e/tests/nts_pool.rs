@@ -192,7 +192,7 @@ fn srv_records_lead_to_the_members_if_they_are_validated() {
         .zip(ports)
         .map(|(host, port)| {
             let name = format!("ke{port}.test");
-            let certificate = authority.issue(&name, &[name.clone()]);
+            let certificate = authority.issue(&name, std::slice::from_ref(&name));
             let section = certificate
                 .ke_server_section(&format!("[::]:{port}"), "key-exchange-timeout-ms = 60000");
             let setup = server().with(&section);
