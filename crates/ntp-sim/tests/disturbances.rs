@@ -162,6 +162,27 @@ fn a_noticed_migration_drops_the_history_and_the_clock_is_right_within_seconds()
     }
 }
 
+/// A machine that is continued from a snapshot soon after it booted, or migrated twice: the sources
+/// may not begin another burst, and their next poll is up to 12 s off.
+#[test]
+fn a_migration_within_a_minute_of_a_burst_is_corrected_within_seconds() {
+    let migration = Action::Migration {
+        pause: 0.8,
+        frequency: 5e-6,
+        noticed_after: 0.05,
+    };
+    for second in 0..12 {
+        let at = 3025.0 + f64::from(second);
+        let scenario = after(migration.clone()).at(at, migration.clone());
+        let mut world = World::new(&scenario, 1);
+        world.run(at + 0.1).unwrap();
+        assert!(!world.status().system.synchronized, "at {at} s");
+        world.run(at + 5.0).unwrap();
+        assert!(world.status().system.synchronized, "at {at} s");
+        assert!(world.error().abs() < 5e-3, "{} at {at} s", world.error());
+    }
+}
+
 #[test]
 fn a_frequency_jump_of_20_ppm_is_followed() {
     // Beyond the drift allowance, so the bound may fail for a poll interval.

@@ -581,8 +581,8 @@ impl Association {
         restarts
     }
 
-    /// Schedules one request soon after a change of the network, if no burst is possible and the
-    /// next poll may be far off. A server that sent a RATE kiss is not polled early.
+    /// Schedules one request soon, if no burst is possible and the next poll may be far off: the
+    /// network changed, keys arrived, or the machine was disrupted. A server that sent a RATE kiss is not polled early.
     pub fn poll_soon(&mut self, now: Monotonic) {
         if let Some(earliest) = self.schedule.earliest(self.last_poll) {
             self.next_scheduled = self.next_scheduled.min(earliest.max(now + NETWORK_GRACE));

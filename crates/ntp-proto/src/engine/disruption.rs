@@ -31,6 +31,13 @@ impl Engine {
             self.set_status(now, UNKNOWN_ERROR, UNKNOWN_ERROR);
         }
         self.reacquire(now, NtpDuration::MAX);
+        // A source has no burst within a minute of its last one; a machine is often saved soon
+        // after it booted. Where a burst began, the next request is due already.
+        for source in &mut self.sources.in_use {
+            if let Some(ntp) = source.ntp_mut() {
+                ntp.association.poll_soon(now.monotonic);
+            }
+        }
     }
 
     fn restart_discipline(&mut self) {
