@@ -2,7 +2,8 @@
 //!
 //! QEMU raises the interrupt of a parallel port that is connected to nothing when the strobe of its
 //! control register falls while interrupts are enabled. The kernel's driver `pps_parport` dates that
-//! interrupt as a pulse. So a guest makes its own pulses, which the kernel handles as those of a
+//! interrupt as a pulse, and does not end it: until the status register is read, QEMU raises it
+//! again at each write of the control register. So a guest makes its own pulses, which the kernel handles as those of a
 //! receiver.
 #![expect(
     clippy::disallowed_methods,
@@ -19,6 +20,8 @@ use std::time::Duration;
 use crate::raw_clock;
 use crate::true_time::TrueTime;
 
+/// Status register of the first parallel port of a PC. Reading it ends the interrupt.
+const STATUS: u64 = 0x379;
 /// Control register of the first parallel port of a PC.
 const CONTROL: u64 = 0x37A;
 /// Select, initialise and interrupt enable, with the strobe. No interrupt.
@@ -38,9 +41,9 @@ const LENGTH: Duration = Duration::from_millis(100);
 /// Raises a pulse at each second of true time, without an end.
 ///
 /// # Errors
-/// If the registers of the machine (`/dev/port`) cannot be written.
+/// If the registers of the machine (`/dev/port`) cannot be read or written.
 pub fn at_each_second(truth: &TrueTime, ports: &Path) -> io::Result<()> {
-    let ports = File::options().write(true).open(ports)?;
+    let ports = File::options().read(true).write(true).open(ports)?;
     ports.write_all_at(&[IDLE], CONTROL)?;
     let second = |raw| truth.utc(raw).as_nanos().div_euclid(SECOND);
     loop {
@@ -53,6 +56,7 @@ pub fn at_each_second(truth: &TrueTime, ports: &Path) -> io::Result<()> {
         ports.write_all_at(&[PULSE], CONTROL)?;
         // The length of the pulse has no effect, but the next one needs the strobe.
         thread::sleep(LENGTH);
+        ports.read_exact_at(&mut [0], STATUS)?;
         ports.write_all_at(&[IDLE], CONTROL)?;
     }
 }
