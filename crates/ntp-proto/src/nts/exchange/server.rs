@@ -88,7 +88,7 @@ struct Negotiation {
     protocols: Option<Vec<u16>>,
     algorithms: Option<Vec<u16>>,
     compliant: bool,
-    draft: Option<&'static str>,
+    draft: Option<StatedDraft>,
 }
 
 /// The offer of a request.
@@ -98,9 +98,12 @@ struct Offer {
     /// Numbers of algorithms.
     algorithms: Vec<u16>,
     compliant: bool,
-    /// Name of the client's draft of NTPv5, if we support it.
-    draft: Option<&'static str>,
+    /// Name of the client's draft of NTPv5, if it states one.
+    draft: Option<StatedDraft>,
 }
+
+/// The draft of NTPv5 that a client states: its name, or `None` if we do not support it.
+type StatedDraft = Option<&'static str>;
 
 impl Default for ServerExchange {
     fn default() -> Self {
@@ -201,7 +204,7 @@ impl ServerExchange {
             protocols: protocols.value,
             algorithms: algorithms.value,
             compliant,
-            draft: draft.value.flatten(),
+            draft: draft.value,
         })
     }
 }
@@ -231,10 +234,11 @@ impl Negotiation {
 
 /// Chooses protocol and algorithm.
 fn negotiate(offer: &Offer, policy: &ServerPolicy) -> Result<Grant, RefusalReason> {
-    // Keys for NTPv5 without a common draft would be of no use.
+    // Keys for NTPv5 without a common draft would be of no use. Clients that do not state theirs
+    // exist (upstream ntpd-rs up to 1.9), and speak one that we support.
     let is_version_5 = |number: u16| number == draft::NTS_PROTOCOL;
     let supported = |number: &&u16| {
-        let spoken = !is_version_5(**number) || offer.draft.is_some();
+        let spoken = !is_version_5(**number) || offer.draft != Some(None);
         spoken && policy.protocols.contains(number)
     };
     let protocol = offer.protocols.iter().find(supported);
@@ -255,7 +259,7 @@ fn negotiate(offer: &Offer, policy: &ServerPolicy) -> Result<Grant, RefusalReaso
         fixed_keys: None,
         keep_alive: false,
         compliant: offer.compliant && algorithm == AeadAlgorithm::Aes128GcmSiv,
-        draft: offer.draft.filter(|_| is_version_5(protocol)),
+        draft: offer.draft.flatten().filter(|_| is_version_5(protocol)),
     })
 }
 
@@ -364,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_for_version_5_are_granted_if_both_speak_a_draft() {
+    fn keys_for_version_5_are_granted_unless_the_client_states_another_draft() {
         let version_5 = ServerPolicy {
             protocols: vec![NTPV4, draft::NTS_PROTOCOL],
             ..policy()
@@ -385,7 +389,7 @@ mod tests {
         let names: (u16, &[u8]) = (0x4001, older.as_bytes());
         assert_eq!(granted(&version_5, &[names]), (0x8001, Some(older)));
         assert_eq!(granted(&policy(), &[names]), (NTPV4, None));
-        assert_eq!(granted(&version_5, &[]), (NTPV4, None));
+        assert_eq!(granted(&version_5, &[]), (0x8001, None));
         let unknown: (u16, &[u8]) = (0x4001, b"draft-ietf-ntp-ntpv5-04");
         assert_eq!(granted(&version_5, &[unknown]), (NTPV4, None));
     }
