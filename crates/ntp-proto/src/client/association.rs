@@ -206,7 +206,7 @@ impl Association {
         }
         self.negotiation.set_by_key_exchange(protocol.version());
         if let Some(draft) = protocol.draft() {
-            self.draft.set(draft);
+            self.draft.prefer(draft);
         }
     }
 
@@ -216,6 +216,11 @@ impl Association {
             Protection::Nts(session) => Some(*session),
             Protection::None | Protection::Symmetric(_) => None,
         }
+    }
+
+    /// Name of the draft of the requests, if they have version 5.
+    pub fn draft(&self) -> Option<&'static str> {
+        (self.version() == Version::V5).then(|| self.draft.name())
     }
 
     /// The reach register.

@@ -257,13 +257,15 @@ impl DraftChoice {
         self.missed = 0;
     }
 
-    /// Uses `name` from now on.
-    pub(super) fn set(&mut self, name: &str) {
-        if let Some(index) = draft::NAMES.iter().position(|known| *known == name) {
+    /// Begins with `name`, which the key exchange offered, unless names have been tried already.
+    /// Only a response confirms it: servers exist that give keys for version 5 without a word about
+    /// the draft (upstream ntpd-rs up to 1.9).
+    pub(super) fn prefer(&mut self, name: &str) {
+        let offered = draft::NAMES.iter().position(|known| *known == name);
+        if let Some(index) = offered.filter(|_| !self.confirmed && self.missed == 0) {
             *self = Self {
                 index,
-                missed: 0,
-                confirmed: true,
+                ..Self::default()
             };
         }
     }

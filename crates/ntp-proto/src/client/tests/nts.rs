@@ -288,6 +288,30 @@ fn the_version_is_that_of_the_key_exchange() {
 }
 
 #[test]
+fn a_draft_that_the_key_exchange_did_not_confirm_is_found_and_kept() {
+    let mut pair = version_5_pair();
+    let keyset = Keyset::new(secret(1));
+    // The server names no draft, and speaks only the older one.
+    let session = || {
+        let keys = key_exchange_result(&keyset, keys(ALGORITHM, 1), 8);
+        let protocol = NextProtocol::NtpV5(draft::NAMES[0]);
+        NtsSession::new(KeyExchangeResult { protocol, ..keys })
+    };
+    pair.association.install_session(session());
+    for number in [0, 1, 1, 1] {
+        let request = pair.send_request();
+        let packet = v5::Packet::parse(&request).unwrap();
+        assert_eq!(packet.draft, Some(draft::NAMES[number].as_bytes()));
+        if number == 1 {
+            let reply = pair.serve(&request);
+            assert!(matches!(pair.receive(&reply), Ok(Reply::Time(_))));
+            // New keys do not begin again.
+            pair.association.install_session(session());
+        }
+    }
+}
+
+#[test]
 fn a_response_of_version_5_without_the_keys_is_rejected_and_a_nak_is_no_proof() {
     let mut pair = version_5_pair();
     let request = pair.send_request();
