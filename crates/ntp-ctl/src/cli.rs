@@ -112,6 +112,18 @@ fn ntp_version(text: &str) -> Result<VersionChoice, String> {
         .ok_or_else(|| "expected 1 to 5, or auto".to_owned())
 }
 
+/// A version that NTS supports.
+fn nts_version(text: &str) -> Result<VersionChoice, String> {
+    let choice = ntp_version(text).ok();
+    let exists = |choice: &VersionChoice| match choice {
+        VersionChoice::Auto => true,
+        VersionChoice::Fixed(version) => *version >= Version::V4,
+    };
+    choice
+        .filter(exists)
+        .ok_or_else(|| "expected 4, 5 or auto".to_owned())
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum Command {
     /// Check the configuration and report all problems
@@ -192,6 +204,9 @@ pub(crate) enum NtsAction {
         /// Trust the certificate authorities in this file (PEM), too
         #[arg(long, value_name = "FILE")]
         ca: Option<PathBuf>,
+        /// NTP version to ask for, 4 or 5, or `auto`: what a server chooses that knows both
+        #[arg(long, value_name = "VERSION", default_value = "auto", value_parser = nts_version)]
+        version: VersionChoice,
         /// Check this many members of an NTS pool, and show a table of them
         #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "4", value_parser = members)]
         pool: Option<usize>,

@@ -190,6 +190,7 @@ fn run_command(
                 NtsAction::Check {
                     host,
                     ca,
+                    version,
                     pool,
                     srv,
                     timeout,
@@ -198,6 +199,7 @@ fn run_command(
             let check = nts::Check {
                 host,
                 authority: ca.as_deref(),
+                version: *version,
                 srv: *srv,
                 pool: *pool,
                 limit: *timeout,

@@ -141,6 +141,7 @@ fn data(results: &Results) -> serde_json::Value {
         "root_delay": last.map(|it| it.root_delay),
         "root_dispersion": last.map(|it| it.root_dispersion),
         "precision": last.map(|it| it.precision),
+        "timescale": last.map(|it| it.timescale),
         "era": last.map(|it| it.era),
         "monotonic_epoch": last.map(|it| it.monotonic_epoch),
         "offset": best.map(|it| it.offset),
@@ -194,6 +195,7 @@ fn plain(results: &Results) -> String {
         page.line("Leap status", last.leap);
         page.line("Precision", format_args!("2^{} s", last.precision));
         page.line("NTP version", last.version.number());
+        page.optional("Timescale", last.timescale);
         if let Some(era) = last.era {
             page.line("Era", era);
         }

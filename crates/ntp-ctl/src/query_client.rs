@@ -14,7 +14,7 @@ use ntp_proto::engine::{Datagram, ExchangeId, SourceId};
 use ntp_proto::wire::Version;
 use ntp_time::{
     Era, LeapIndicator, NtpDuration, NtpTimestamp, RawStamp, ReferenceId, Stamp, StampSource,
-    Stratum, SystemTime,
+    Stratum, SystemTime, Timescale,
 };
 use ntp_udp::wait::{Interest, PollSet};
 use ntp_udp::{ClientSocket, ErrorQueue, SocketOptions, TimestampingGuard};
@@ -50,6 +50,8 @@ pub(crate) struct Measurement {
     /// In log2 seconds.
     pub(crate) precision: i8,
     pub(crate) version: Version,
+    /// Timescale of the server's timestamps (version 5).
+    pub(crate) timescale: Option<&'static str>,
     /// Era of the server's timestamps (version 5).
     pub(crate) era: Option<u8>,
     /// Epoch of the server's clock without phase corrections (version 5).
@@ -215,8 +217,19 @@ fn measurement(accepted: &Accepted) -> Measurement {
         root_dispersion,
         precision: content.precision,
         version: content.version,
+        timescale: (content.version == Version::V5).then(|| timescale(content.reference_id)),
         era: content.era.map(Era::number),
         monotonic_epoch: content.monotonic.map(|it| it.epoch),
+    }
+}
+
+/// The timescale of a reply of version 5. Others than these are refused, and the reference ID marks
+/// the smeared one, which version 5 has no other use for.
+fn timescale(reference_id: ReferenceId) -> &'static str {
+    if reference_id == ReferenceId::SMEARED {
+        Timescale::SmearedUtc.name()
+    } else {
+        Timescale::Utc.name()
     }
 }
 

@@ -15,8 +15,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ntp_os_clock::monotonic;
+use ntp_proto::client::VersionChoice;
 use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
+use ntp_proto::wire::Version;
+use ntp_proto::wire::v5::draft;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::host::{Host, ScopedIp};
 use ntp_types::source::SrvVerification;
@@ -41,8 +44,8 @@ pub struct Request<'a> {
     pub port: u16,
     /// PEM file of certificate authorities that are trusted in addition to the system's.
     pub authority: Option<&'a Path>,
-    /// Offered protocols, in order of preference.
-    pub protocols: &'a [NextProtocol],
+    /// Versions of NTP that are offered.
+    pub version: VersionChoice,
     /// Offered algorithms, in order of preference.
     pub algorithms: &'a [AeadAlgorithm],
     /// Which SRV records of the host are used; `None` if they are not looked up.
@@ -79,8 +82,30 @@ pub struct Report {
     pub outcome: Result<KeyExchangeResult, Failure>,
 }
 
+/// What is offered to a server, and what after it if the server refuses that. A server knows one
+/// draft of NTPv5, and an offer names one. A server that accepts NTPv4 is not asked again.
+fn offers(version: VersionChoice) -> (Vec<NextProtocol>, Option<Vec<NextProtocol>>) {
+    let [newest, older] = draft::NAMES.map(NextProtocol::NtpV5);
+    match version {
+        VersionChoice::Fixed(Version::V5) => (vec![newest], Some(vec![older])),
+        VersionChoice::Auto => (vec![newest, NextProtocol::NtpV4], None),
+        VersionChoice::Fixed(_) => (vec![NextProtocol::NtpV4], None),
+    }
+}
+
 /// Performs a key exchange with a server.
 pub fn exchange(request: &Request<'_>) -> Report {
+    let (first, other) = offers(request.version);
+    let report = offer(request, &first);
+    let refused = Failure::Response(ResponseError::NoProtocol);
+    match other {
+        Some(other) if report.outcome.as_ref().err() == Some(&refused) => offer(request, &other),
+        _ => report,
+    }
+}
+
+/// Performs a key exchange for one of `protocols`, in order of preference.
+fn offer(request: &Request<'_>, protocols: &[NextProtocol]) -> Report {
     let now = monotonic();
     let mut attempt = Attempt {
         report: Report {
@@ -93,6 +118,7 @@ pub fn exchange(request: &Request<'_>) -> Report {
             timings: Vec::new(),
             outcome: Err(Failure::Timeout(Stage::Lookup)),
         },
+        protocols: protocols.to_vec(),
         deadline: now + NtpDuration::from(request.limit),
         end: now + NtpDuration::from(request.limit),
         stage: (Stage::Lookup, now),
@@ -113,6 +139,8 @@ struct Server {
 
 struct Attempt {
     report: Report,
+    /// Offered protocols.
+    protocols: Vec<NextProtocol>,
     /// End of the attempt with the present server.
     deadline: Monotonic,
     /// End of the key exchange.
@@ -219,7 +247,7 @@ impl Attempt {
 
         self.enter(Stage::Exchange);
         let client =
-            ClientExchange::new(request.algorithms, peer.ip()).with_protocols(request.protocols);
+            ClientExchange::new(request.algorithms, peer.ip()).with_protocols(&self.protocols);
         let mut client = match &self.report.target {
             // Others were selected from the records.
             Some(_) => client,

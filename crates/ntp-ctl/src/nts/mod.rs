@@ -10,10 +10,11 @@
 //! local clock is probably wrong, by a known amount. This is a hint, not a proof, since a server
 //! with an invalid certificate is not authenticated; the check fails in any case.
 //!
-//! # Three requests
-//! Datagrams can be lost, so the check gives up after the third request. A rejected cookie (NTSN)
-//! is retried as well: it is not authenticated, and the reply to the next request shows which key
-//! derivation the server uses (see `NtsSession`).
+//! # Four requests
+//! Datagrams can be lost, so each address gets two requests before the next, and the check gives up
+//! after the fourth. A rejected cookie (NTSN) is retried as well: it is not authenticated, and the
+//! reply to the next request shows which key derivation the server uses (see `NtsSession`). In version
+//! 5, the second request names the other draft, if the server did not answer the first.
 
 mod pool;
 mod problem;
@@ -30,8 +31,10 @@ use ntp_nts_ke::failure::Failure as KeFailure;
 use ntp_nts_ke::trust::Trust;
 use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::{monotonic, realtime};
-use ntp_proto::client::{Association, AssociationConfig, NtsSession, Protection, Rejection};
-use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
+use ntp_proto::client::{
+    Association, AssociationConfig, NtsSession, Protection, Rejection, VersionChoice,
+};
+use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use ntp_types::host::ScopedIp;
 use ntp_types::source::SrvVerification;
 use ntp_udp::resolve_within;
@@ -45,7 +48,7 @@ use report::{CheckReport, Server};
 pub(crate) use problem::exit_codes;
 
 /// Maximum number of NTP requests.
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: usize = 4;
 
 /// Algorithms offered to servers, as by the daemon.
 const ALGORITHMS: &[AeadAlgorithm] = &[
@@ -66,6 +69,8 @@ pub(crate) struct Check<'a> {
     pub(crate) authority: Option<&'a Path>,
     /// Which SRV records of the host are used; `None` if they are not looked up.
     pub(crate) srv: Option<SrvVerification>,
+    /// Versions of NTP that are offered.
+    pub(crate) version: VersionChoice,
     /// Number of members to check, if it is a pool.
     pub(crate) pool: Option<usize>,
     /// Timeout of the key exchange.
@@ -104,7 +109,7 @@ fn perform(
         host: &address.host.to_string(),
         port: address.port,
         authority: check.authority,
-        protocols: &[NextProtocol::NtpV4],
+        version: check.version,
         algorithms: ALGORITHMS,
         srv: check.srv,
         denied: denied.unwrap_or_default(),
@@ -192,24 +197,31 @@ fn query(
     report: &mut CheckReport,
 ) -> Result<Measurement, NtpFailure> {
     let has_legacy_keys = result.legacy_keys.is_some();
-    let mut session = NtsSession::new(result);
+    let offered_draft = result.protocol.draft();
+    let Some(first) = addresses.first() else {
+        return Err(NtpFailure::Query(QueryError::NoReply(None)));
+    };
+    let mut association = associate(*first, NtsSession::new(result));
     let mut naks = 0;
     let mut error: Option<QueryError> = None;
-    for address in addresses.iter().cycle().take(ATTEMPTS) {
-        let terms = AssociationConfig {
-            protection: Protection::Nts(Box::new(session)),
-            ..AssociationConfig::default()
-        };
-        let mut association = Association::new(*address, terms, monotonic());
+    let twice = addresses.iter().flat_map(|address| [*address; 2]);
+    for address in twice.cycle().take(ATTEMPTS) {
+        if address != association.remote() {
+            match association.into_session() {
+                Some(session) => association = associate(address, session),
+                None => break,
+            }
+        }
         if let Some(server) = &mut report.ntp_server {
-            server.address = Some(*address);
+            server.address = Some(address);
         }
         let latest = match client.query(&mut association) {
             Ok(measurement) => {
+                report.set_draft(association.draft());
                 // Each NAK makes the session try the other derivation.
                 if has_legacy_keys && naks % 2 == 1 {
                     report.note(LEGACY_KEYS);
-                } else if error.is_some() {
+                } else if error.is_some() && association.draft() == offered_draft {
                     report.note(PACKET_LOSS);
                 }
                 return Ok(measurement);
@@ -223,14 +235,18 @@ fn query(
         if error.as_ref().map_or(0, specificity) <= specificity(&latest) {
             error = Some(latest);
         }
-        match association.into_session() {
-            Some(left) => session = left,
-            None => break,
-        }
     }
     Err(NtpFailure::Query(
         error.unwrap_or(QueryError::NoReply(None)),
     ))
+}
+
+fn associate(address: SocketAddr, session: NtsSession) -> Association {
+    let config = AssociationConfig {
+        protection: Protection::Nts(Box::new(session)),
+        ..AssociationConfig::default()
+    };
+    Association::new(address, config, monotonic())
 }
 
 fn is_nak(error: &QueryError) -> bool {

@@ -37,6 +37,8 @@ pub(super) struct CheckReport {
     pub(super) peer: Option<SocketAddr>,
     /// Certificate chain, that of the server first.
     pub(super) certificates: Vec<Certificate>,
+    /// Version of NTP that the server chose.
+    pub(super) version: Option<NtpVersion>,
     /// Negotiated algorithm.
     pub(super) aead: Option<Aead>,
     pub(super) cookies: Option<Cookies>,
@@ -68,6 +70,13 @@ pub(super) struct Certificate {
     pub(super) not_after: u64,
     /// Days until expiry by the local clock; negative after expiry.
     pub(super) days_left: f64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct NtpVersion {
+    pub(super) number: u8,
+    /// Name of the draft of version 5: that offered, and then that of the reply.
+    pub(super) draft: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -140,6 +149,7 @@ impl CheckReport {
                 .into_iter()
                 .map(|facts| Certificate::new(facts, clock))
                 .collect(),
+            version: None,
             aead: None,
             cookies: None,
             ntp_server: None,
@@ -152,6 +162,10 @@ impl CheckReport {
 
     /// Adds the response of the key exchange.
     pub(super) fn add_result(&mut self, result: &KeyExchangeResult) {
+        self.version = Some(NtpVersion {
+            number: result.protocol.version().number(),
+            draft: result.protocol.draft(),
+        });
         let algorithm = result.keys.algorithm();
         self.aead = Some(Aead {
             id: algorithm.id(),
@@ -174,6 +188,13 @@ impl CheckReport {
             self.note(&format!(
                 "certificate expires in {days:.1} days; its renewal is overdue"
             ));
+        }
+    }
+
+    /// Sets the draft of version 5 that the NTP server speaks.
+    pub(super) fn set_draft(&mut self, draft: Option<&'static str>) {
+        if let Some(version) = &mut self.version {
+            version.draft = draft;
         }
     }
 

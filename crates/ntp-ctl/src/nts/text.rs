@@ -24,6 +24,13 @@ pub(super) fn format(report: &CheckReport) -> String {
     for (index, certificate) in report.certificates.iter().enumerate() {
         self::certificate(&mut page, index, certificate);
     }
+    if let Some(version) = &report.version {
+        let draft = version.draft.map(|name| format!(" ({name})"));
+        page.line(
+            "NTP version",
+            format!("{}{}", version.number, draft.unwrap_or_default()),
+        );
+    }
     if let Some(aead) = &report.aead {
         page.line("AEAD", format!("{} ({})", aead.name, aead.id));
     }

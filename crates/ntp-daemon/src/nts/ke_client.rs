@@ -26,12 +26,8 @@ use ntp_nts_ke::failure::Failure as ExchangeFailure;
 use ntp_nts_ke::trust::Trust;
 use ntp_nts_ke::validity::{Presented, TimeBounds};
 use ntp_os_clock::monotonic;
-use ntp_proto::client::VersionChoice;
 use ntp_proto::engine::{Input, MAX_POOL_SIZE, QueryId, TimePrior};
-use ntp_proto::nts::exchange::ResponseError;
-use ntp_proto::nts::{AeadAlgorithm, KeyExchanged, NextProtocol};
-use ntp_proto::wire::Version;
-use ntp_proto::wire::v5::draft;
+use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
 use ntp_types::event::{Event, KeyExchangeError, KeyExchangeFailure};
 use ntp_udp::resolve;
@@ -68,17 +64,6 @@ const ALGORITHMS: &[AeadAlgorithm] = &[
     AeadAlgorithm::AesSivCmac256,
     AeadAlgorithm::AesSivCmac512,
 ];
-
-/// What is offered to a server, and what after it if the server refuses that. A server knows one
-/// draft of NTPv5, and an offer names one. A server that accepts NTPv4 is not asked again.
-fn offers(version: VersionChoice) -> (Vec<NextProtocol>, Vec<Vec<NextProtocol>>) {
-    let [newest, older] = draft::NAMES.map(NextProtocol::NtpV5);
-    match version {
-        VersionChoice::Fixed(Version::V5) => (vec![newest], vec![vec![older]]),
-        VersionChoice::Auto => (vec![newest, NextProtocol::NtpV4], Vec::new()),
-        VersionChoice::Fixed(_) => (vec![NextProtocol::NtpV4], Vec::new()),
-    }
-}
 
 /// Result for the engine.
 #[derive(Debug)]
@@ -253,30 +238,19 @@ impl KeClient {
             name: "key exchange",
             profile: Profile::KeyExchange,
             work: Box::new(move || {
-                let attempt = |protocols: &Vec<NextProtocol>| {
-                    exchange(&Request {
-                        host: &request.host,
-                        port: request.port,
-                        authority: authority.as_deref(),
-                        srv,
-                        denied: request.denied.as_deref().unwrap_or_default(),
-                        protocols,
-                        algorithms: ALGORITHMS,
-                        time,
-                        limit: EXCHANGE_TIMEOUT,
-                        // The pool limits its time; this thread may start no other.
-                        resolve: |host, _| resolve(host),
-                    })
-                };
-                let (first, others) = offers(request.version);
-                let mut report = attempt(&first);
-                for protocols in &others {
-                    let response = ExchangeFailure::Response(ResponseError::NoProtocol);
-                    if report.outcome.as_ref().err() != Some(&response) {
-                        break;
-                    }
-                    report = attempt(protocols);
-                }
+                let report = exchange(&Request {
+                    host: &request.host,
+                    port: request.port,
+                    authority: authority.as_deref(),
+                    srv,
+                    denied: request.denied.as_deref().unwrap_or_default(),
+                    version: request.version,
+                    algorithms: ALGORITHMS,
+                    time,
+                    limit: EXCHANGE_TIMEOUT,
+                    // The pool limits its time; this thread may start no other.
+                    resolve: |host, _| resolve(host),
+                });
                 (request, Outcome::Exchanged(Box::new(report)))
             }),
         };

@@ -12,8 +12,9 @@ use ntp_nts_ke::server::{
     Bound, CertificatePaths, CookieSealer, EndpointConfig, Event, Limits, Server,
 };
 use ntp_nts_ke::validity::TimeBounds;
+use ntp_proto::client::VersionChoice;
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, NTPV4, ServerPolicy};
-use ntp_proto::nts::{AeadAlgorithm, Cookie, Keyset, MasterSecret, NextProtocol, SessionKeys};
+use ntp_proto::nts::{AeadAlgorithm, Cookie, Keyset, MasterSecret, SessionKeys};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     date_time_ymd,
@@ -162,7 +163,7 @@ pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a Path) -> Requ
         host,
         port,
         authority: Some(authority),
-        protocols: &[NextProtocol::NtpV4],
+        version: VersionChoice::default(),
         algorithms: &[
             AeadAlgorithm::Aes128GcmSiv,
             AeadAlgorithm::AesSivCmac256,

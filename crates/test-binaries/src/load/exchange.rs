@@ -13,7 +13,8 @@ use ntp_nts_ke::client::{Request, exchange};
 use ntp_nts_ke::failure::Failure;
 use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::realtime;
-use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
+use ntp_proto::client::VersionChoice;
+use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 
 /// A key-exchange server and the AEAD algorithm to negotiate.
 #[derive(Clone, Debug)]
@@ -63,7 +64,7 @@ impl KeyServer {
             host: &self.host,
             port: self.port,
             authority: self.authority.as_deref(),
-            protocols: &[NextProtocol::NtpV4],
+            version: VersionChoice::default(),
             algorithms: &[self.algorithm],
             srv: None,
             denied: &[],
