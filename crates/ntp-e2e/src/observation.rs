@@ -193,6 +193,15 @@ impl<'a> Source<'a> {
             .unwrap_or_else(|| self.missing("authentication"))
     }
 
+    /// Protocol version of the requests, and how it is known.
+    pub fn protocol_version(self) -> (u64, &'a str) {
+        let version = self.0["protocol_version"].as_u64();
+        let origin = self.0["protocol_origin"].as_str();
+        version
+            .zip(origin)
+            .unwrap_or_else(|| self.missing("protocol_version"))
+    }
+
     /// Number of crypto-NAKs received.
     pub fn crypto_naks(self) -> u64 {
         self.0["crypto_naks"]
