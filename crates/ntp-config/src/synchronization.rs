@@ -1,6 +1,7 @@
 //! `[synchronization]`: when and how far the clock may be corrected.
 
 use ntp_time::{NtpDuration, ReferenceId, Stratum};
+use toml::de::DeValue;
 
 use crate::algorithm::{self, AlgorithmConfig};
 use crate::reader::{Context, Value};
@@ -21,7 +22,7 @@ section! {
                 => or(StepThreshold::A_DAY_BACKWARD),
             "startup-step-panic-threshold" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "The same, until the clock has been set for the first time.";
         accumulated_step_panic_threshold: Option<NtpDuration> = accumulated => or(None),
-            "accumulated-step-panic-threshold" "number, seconds" "none" "Steps whose sum exceeds this stop the daemon; those of start-up do not count. 0 is no limit.";
+            "accumulated-step-panic-threshold" "number or `\"inf\"`, seconds" "none" "Steps whose sum exceeds this stop the daemon; those of start-up do not count. 0 and `\"inf\"` are no limit.";
         stepout_time: NtpDuration = stepout => or(NtpDuration::from_seconds(300)),
             "stepout-time" "number, seconds" "300" "After start-up, a step of more than 0.1 s that only the sources ask for is made once they have held their new time this long. Each such step doubles the time for the next one, up to a day; each day without one halves it again. A suspend, or a step by another program, is corrected at once. 0 does not wait.";
         stepout_polls: u32 = value::whole => or(4),
@@ -40,16 +41,13 @@ section! {
     }
 }
 
-/// The outer `None` is a rejected value, the inner one no limit, written 0.
+/// The outer `None` is a rejected value, the inner one no limit, written 0 or `"inf"`. The guides of
+/// ntpd-rs 1.9 show `"inf"`, as in the other thresholds, though that program refuses it here.
 fn accumulated(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration>> {
-    if let toml::de::DeValue::String(text) = value.node
+    if let DeValue::String(text) = value.node
         && text == "inf"
     {
-        return value.reject_with(
-            cx,
-            value.mistyped("a number"),
-            "leave the key out, or write 0, for no limit",
-        );
+        return Some(None);
     }
     let seconds = value::finite(cx, value)?;
     if seconds < 0.0 {

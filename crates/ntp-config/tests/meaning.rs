@@ -301,11 +301,16 @@ fn thresholds_have_three_forms() {
     );
     assert!(!threshold("0").permits(seconds(1e-9)));
     assert!(!threshold("{ forward = nan }").permits(seconds(1e-9)));
-    let accumulated = inline("[synchronization]\naccumulated-step-panic-threshold = 7\n");
-    assert_eq!(
-        accumulated.synchronization.accumulated_step_panic_threshold,
-        Some(seconds(7.0))
-    );
+    let accumulated = |value: &str| {
+        inline(&format!(
+            "[synchronization]\naccumulated-step-panic-threshold = {value}\n"
+        ))
+        .synchronization
+        .accumulated_step_panic_threshold
+    };
+    assert_eq!(accumulated("7"), Some(seconds(7.0)));
+    assert_eq!(accumulated("0"), None);
+    assert_eq!(accumulated("\"inf\""), None);
 }
 
 #[test]
