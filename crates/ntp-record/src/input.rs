@@ -152,31 +152,34 @@ impl RecordedKeyExchange {
     }
 }
 
+impl RecordedReply {
+    fn new(payload: &[u8], truncated: bool, evidence: Authenticity) -> Self {
+        let (header, malformed) = match v5::Packet::parse(payload) {
+            Ok(packet) => (version_5::recorded(&packet), false),
+            Err(_) => {
+                let length = payload.len().min(HEADER);
+                (payload[..length].to_vec(), Packet::parse(payload).is_err())
+            }
+        };
+        Self {
+            header,
+            truncated,
+            malformed,
+            evidence,
+        }
+    }
+}
+
 impl RecordedInput {
     /// Returns the recorded form of an input. `requested` is the adjustment that a `ClockApplied`
     /// answers, `evidence` the result of a datagram's authentication.
     pub fn new(input: &Input<'_>, requested: Option<&Adjustment>, evidence: Authenticity) -> Self {
         match input {
-            Input::Datagram(datagram) => {
-                let (header, malformed) = match v5::Packet::parse(datagram.payload) {
-                    Ok(packet) => (version_5::recorded(&packet), false),
-                    Err(_) => {
-                        let length = datagram.payload.len().min(HEADER);
-                        let malformed = Packet::parse(datagram.payload).is_err();
-                        (datagram.payload[..length].to_vec(), malformed)
-                    }
-                };
-                Self::Reply {
-                    exchange: datagram.exchange,
-                    timestamp: datagram.received,
-                    reply: RecordedReply {
-                        header,
-                        truncated: datagram.truncated,
-                        malformed,
-                        evidence,
-                    },
-                }
-            }
+            Input::Datagram(datagram) => Self::Reply {
+                exchange: datagram.exchange,
+                timestamp: datagram.received,
+                reply: RecordedReply::new(datagram.payload, datagram.truncated, evidence),
+            },
             Input::Transmitted { exchange, stamp } => Self::Sent {
                 exchange: *exchange,
                 timestamp: *stamp,

@@ -130,20 +130,32 @@ impl<'a> Objects<'a> {
                     }
                 }
             }
-            Samples::ServerVersions(counts) => {
-                for (labels, server) in &self.servers {
+            Samples::ServerVersions(_) | Samples::ServerLatency(_) => {
+                self.each_distribution(family, &mut sample);
+            }
+        }
+    }
+
+    /// Calls `sample` with the counts of each version and the histogram of each server.
+    fn each_distribution(
+        &self,
+        family: &Family,
+        sample: &mut impl FnMut(&str, fmt::Arguments<'_>, Number),
+    ) {
+        for (labels, server) in &self.servers {
+            match family.samples {
+                Samples::ServerVersions(counts) => {
                     for (version, count) in (1..).zip(counts(server).into_iter().flatten()) {
                         let labels = format_args!("{{{labels},version=\"{version}\"}}");
                         sample("", labels, count.into());
                     }
                 }
-            }
-            Samples::ServerLatency(latency) => {
-                for (labels, server) in &self.servers {
+                Samples::ServerLatency(latency) => {
                     if let Some(latency) = latency(server) {
-                        histogram(labels, &latency, &mut sample);
+                        histogram(labels, &latency, sample);
                     }
                 }
+                _ => {}
             }
         }
     }

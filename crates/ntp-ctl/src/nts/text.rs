@@ -5,6 +5,7 @@ use ntp_nts_ke::certificate::Date;
 use super::report::{Certificate, CheckReport, Server};
 use crate::format::{duration, signed};
 use crate::layout::Page;
+use crate::query_client::Measurement;
 
 /// Formats the report.
 pub(super) fn format(report: &CheckReport) -> String {
@@ -53,18 +54,8 @@ pub(super) fn format(report: &CheckReport) -> String {
     ] {
         page.optional(label, time.map(duration));
     }
-    if let Some(measurement) = &report.time {
-        page.line(
-            "Offset",
-            format!(
-                "{} ± {} (if the server is right)",
-                signed(measurement.offset),
-                duration(measurement.uncertainty)
-            ),
-        );
-        let (sent, received) = measurement.stamps;
-        page.line("Timestamps", format!("{sent}, {received}"));
-        page.line("Stratum", measurement.stratum);
+    if let Some(measured) = &report.time {
+        measurement(&mut page, measured);
     }
     for note in &report.notes {
         page.line("Note", note);
@@ -77,6 +68,20 @@ pub(super) fn format(report: &CheckReport) -> String {
         },
     );
     page.into_text()
+}
+
+fn measurement(page: &mut Page, it: &Measurement) {
+    page.line(
+        "Offset",
+        format!(
+            "{} ± {} (if the server is right)",
+            signed(it.offset),
+            duration(it.uncertainty)
+        ),
+    );
+    let (sent, received) = it.stamps;
+    page.line("Timestamps", format!("{sent}, {received}"));
+    page.line("Stratum", it.stratum);
 }
 
 fn ntp_server(page: &mut Page, server: &Server) {

@@ -70,7 +70,26 @@ impl Default for EngineConfig {
     }
 }
 
+/// Largest frequency correction found at start-up that is attributed to the oscillator: half of the
+/// largest slew rate.
+const PLAUSIBLE_CORRECTION: Frequency = Frequency::from_ppm(250.0);
+
 impl EngineConfig {
+    /// What the frequency in the kernel shows of the oscillator. It may come from another program,
+    /// so its uncertainty is unknown. A value beyond any oscillator is left over from a daemon that
+    /// was killed during a slew.
+    pub(super) fn prior_of_the_kernel(&self) -> FrequencyPrior {
+        let correction = self.clock.frequency;
+        FrequencyPrior {
+            frequency: if correction.as_ratio().abs() > PLAUSIBLE_CORRECTION.as_ratio() {
+                Frequency::ZERO
+            } else {
+                -correction
+            },
+            uncertainty: self.discipline.initial_frequency_uncertainty,
+        }
+    }
+
     /// Whether our own server serves the clock's time without a source, so that the clock is ours.
     pub(super) fn serves_local_time(&self) -> bool {
         self.local_stratum < Stratum::UNSYNCHRONIZED

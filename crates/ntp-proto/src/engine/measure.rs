@@ -125,13 +125,7 @@ impl Engine {
                 .filter(|known| *known < NtpDuration::MAX),
             ..shown
         });
-        if let Some(ntp) = source.ntp_mut() {
-            let schedule = ntp.association.schedule();
-            let poll = self
-                .discipline
-                .choose_poll(key, schedule.limits(), schedule.poll());
-            ntp.association.set_poll(poll);
-        }
+        self.choose_poll(position);
 
         let source = self.sources.source_name(&self.sources.in_use[position]);
         if became_reachable {
@@ -155,6 +149,18 @@ impl Engine {
         });
         self.steer_and_record(now, &outcome, predicted.map(|it| it.phase));
         self.follow_selection(now, position);
+    }
+
+    /// Chooses the poll interval of an NTP source.
+    fn choose_poll(&mut self, position: usize) {
+        let source = &mut self.sources.in_use[position];
+        let key = source.key;
+        if let Some(ntp) = source.ntp_mut() {
+            let schedule = ntp.association.schedule();
+            let (limits, poll) = (schedule.limits(), schedule.poll());
+            ntp.association
+                .set_poll(self.discipline.choose_poll(key, limits, poll));
+        }
     }
 
     /// Makes the source eligible for selection, or excludes it for a reason that its replies state.

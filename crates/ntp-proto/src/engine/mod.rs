@@ -67,7 +67,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ntp_time::{Adjustment, Frequency, LeapIndicator, Ledger, Monotonic, NtpDuration};
+use ntp_time::{Adjustment, LeapIndicator, Ledger, Monotonic, NtpDuration};
 use rand_core::RngCore as _;
 
 pub use crate::client::{Datagram, ExchangeId};
@@ -89,7 +89,7 @@ pub use source::refclock::RefClockConfig;
 pub use time_floor::TimePrior;
 
 use crate::client::{Association, LocalIdentity};
-use crate::discipline::{Discipline, FrequencyPrior, NoiseLaw, Steering};
+use crate::discipline::{Discipline, NoiseLaw, Steering};
 use crate::reference_ids::{BloomFilter, ServerId};
 use crate::server::PhaseFreeClock;
 use jump_detector::JumpDetector;
@@ -107,10 +107,6 @@ use updates::Updates;
 /// there is no other input. The kernel increases its `maxerror` by 500 ppm, 30 ms in this time, which
 /// is still of use to its readers; a machine at rest is not woken more often than once a minute.
 const HOUSEKEEPING: NtpDuration = NtpDuration::from_seconds(60);
-
-/// Largest frequency correction found at start-up that is attributed to the oscillator: half of the
-/// largest slew rate.
-const PLAUSIBLE_CORRECTION: Frequency = Frequency::from_ppm(250.0);
 
 /// The first requests of several sources are spread over this time, in seconds, so that their
 /// replies do not queue behind each other.
@@ -181,18 +177,8 @@ impl Engine {
     /// Creates an engine. It does nothing before the first [`handle`](Self::handle).
     pub fn new(mut config: EngineConfig, now: Now, seed: [u8; 32]) -> Self {
         let sources = SourceSet::new(core::mem::take(&mut config.sources), now.monotonic);
-        let prior = *config.frequency_prior.get_or_insert(FrequencyPrior {
-            // The frequency in the kernel may come from another program; its uncertainty is
-            // unknown. A value beyond any oscillator is left over from a daemon that was killed
-            // during a slew.
-            frequency: if config.clock.frequency.as_ratio().abs() > PLAUSIBLE_CORRECTION.as_ratio()
-            {
-                Frequency::ZERO
-            } else {
-                -config.clock.frequency
-            },
-            uncertainty: config.discipline.initial_frequency_uncertainty,
-        });
+        let unsaved = config.prior_of_the_kernel();
+        let prior = *config.frequency_prior.get_or_insert(unsaved);
         // The known frequency is applied at once, not with the first measurement.
         let frequency = Some(-prior.frequency).filter(|known| *known != config.clock.frequency);
         let known = Adjustment {

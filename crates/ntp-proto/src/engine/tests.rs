@@ -4,7 +4,7 @@ use ntp_time::{Frequency, Monotonic, NtpDuration, Stratum, SystemTime};
 
 use super::*;
 use crate::client::AssociationConfig;
-use crate::discipline::SelectionOptions;
+use crate::discipline::{FrequencyPrior, SelectionOptions};
 
 const NOW: Now = Now {
     monotonic: Monotonic::from_nanos(0),

@@ -202,13 +202,7 @@ impl ClientExchange {
         for record in self.buffer.records() {
             let malformed = ResponseError::Malformed(record.kind);
             match record.kind {
-                RecordKind::ERROR => {
-                    let code = record.number().ok_or(malformed)?;
-                    return Err(ResponseError::Error(ErrorCode(code)));
-                }
-                RecordKind::WARNING => {
-                    return Err(ResponseError::Warning(record.number().ok_or(malformed)?));
-                }
+                RecordKind::ERROR | RecordKind::WARNING => return Err(refusal(&record)),
                 RecordKind::NEXT_PROTOCOL => {
                     let chosen = choice(&record).ok_or(malformed)?;
                     protocol.set(chosen).map_err(ResponseError::Repeated)?;
@@ -316,6 +310,15 @@ impl ClientExchange {
             }
             host => Ok(host),
         }
+    }
+}
+
+/// The error or warning with which a server refuses.
+fn refusal(record: &Record<'_>) -> ResponseError {
+    match record.number() {
+        Some(code) if record.kind == RecordKind::ERROR => ResponseError::Error(ErrorCode(code)),
+        Some(code) => ResponseError::Warning(code),
+        None => ResponseError::Malformed(record.kind),
     }
 }
 
