@@ -36,7 +36,7 @@ fn main() -> ExitCode {
             scenario!(misbehaving_servers_neither_move_the_clock_nor_flood_the_log),
             scenario!(without_a_majority_the_clock_is_not_steered),
             scenario!(all_configuration_errors_are_reported_at_once),
-            scenario!(an_unsupported_source_mode_is_refused_by_name),
+            scenario!(an_unsupported_setting_is_refused_by_name),
             scenario!(an_unknown_option_is_named_in_the_error),
             scenario!(a_missing_socket_directory_is_only_a_warning),
             scenario!(a_client_with_literal_addresses_and_no_state_runs_one_thread),
@@ -337,11 +337,10 @@ fn all_configuration_errors_are_reported_at_once() {
     }
 }
 
-fn an_unsupported_source_mode_is_refused_by_name() {
-    let setup =
-        Setup::new(1).with("[[source]]\nmode = \"nts-pool\"\naddress = \"nowhere.example\"");
+fn an_unsupported_setting_is_refused_by_name() {
+    let setup = Setup::new(1).replacing("[clock]", "[clock]\ntimestamp-mode = \"hardware\"");
     let output = run_refused(&setup, &[], 78);
-    assert!(output.contains("nts-pool"), "{output}");
+    assert!(output.contains("hardware"), "{output}");
 }
 
 fn an_unknown_option_is_named_in_the_error() {
