@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use ntp_os_clock::monotonic;
 use ntp_proto::client::VersionChoice;
-use ntp_proto::nts::exchange::{ALPN, ClientExchange, Export, Granted, ResponseError};
+use ntp_proto::nts::exchange::{ALPN, ClientExchange, ErrorCode, Export, Granted, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult, NextProtocol};
 use ntp_proto::wire::Version;
 use ntp_proto::wire::v5::draft;
@@ -84,11 +84,17 @@ pub struct Report {
 
 /// What is offered to a server, and what after it if the server refuses that. A server knows one
 /// draft of NTPv5, and an offer names one. A server that accepts NTPv4 is not asked again.
+///
+/// Several protocols in one record, which RFC 8915 section 4.1.2 permits, are too many for some
+/// servers (ntpsec 1.2 closes the connection): they are offered NTPv4 alone.
 fn offers(version: VersionChoice) -> (Vec<NextProtocol>, Option<Vec<NextProtocol>>) {
     let [newest, older] = draft::NAMES.map(NextProtocol::NtpV5);
     match version {
         VersionChoice::Fixed(Version::V5) => (vec![newest], Some(vec![older])),
-        VersionChoice::Auto => (vec![newest, NextProtocol::NtpV4], None),
+        VersionChoice::Auto => (
+            vec![newest, NextProtocol::NtpV4],
+            Some(vec![NextProtocol::NtpV4]),
+        ),
         VersionChoice::Fixed(_) => (vec![NextProtocol::NtpV4], None),
     }
 }
@@ -97,11 +103,24 @@ fn offers(version: VersionChoice) -> (Vec<NextProtocol>, Option<Vec<NextProtocol
 pub fn exchange(request: &Request<'_>) -> Report {
     let (first, other) = offers(request.version);
     let report = offer(request, &first);
-    let refused = Failure::Response(ResponseError::NoProtocol);
     match other {
-        Some(other) if report.outcome.as_ref().err() == Some(&refused) => offer(request, &other),
+        Some(other) if report.outcome.as_ref().is_err_and(refuses_the_offer) => {
+            offer(request, &other)
+        }
         _ => report,
     }
+}
+
+/// Whether the server may accept another offer.
+fn refuses_the_offer(failure: &Failure) -> bool {
+    use ErrorCode as Code;
+    use ResponseError::{Error, NoProtocol, Truncated};
+    matches!(
+        failure,
+        Failure::Response(
+            NoProtocol | Truncated | Error(Code::UNRECOGNISED_CRITICAL | Code::BAD_REQUEST)
+        )
+    )
 }
 
 /// Performs a key exchange for one of `protocols`, in order of preference.
