@@ -1,6 +1,6 @@
 //! Wakes the event loop when another program sets the clock.
 //!
-//! The engine compares the clocks at every input, so the wake-up suffices. Without it a step is
+//! The engine compares the clocks at every input, so a tick suffices. Without it a step is
 //! noticed at the next poll or housekeeping, up to a minute later.
 //!
 //! Linux cancels a timer with `TFD_TIMER_CANCEL_ON_SET` (`timerfd_create(2)`) whenever its clock
@@ -10,6 +10,7 @@
 
 use std::os::fd::OwnedFd;
 
+use ntp_proto::engine::Input;
 use ntp_udp::wait::{Interest, PollSet};
 use rustix::io::{Errno, read};
 use rustix::time::{
@@ -59,6 +60,7 @@ impl Pollable for ClockChanges {
         if context.set.readiness(self.position).readable {
             // Fails with ECANCELED, and arms the timer again.
             let _ = read(&self.timer, &mut [0; 8]);
+            context.driver.handle(Input::Tick)?;
         }
         Ok(())
     }

@@ -10,6 +10,7 @@
 //! need the place, or one of its own.
 
 use std::io;
+use std::thread::JoinHandle;
 
 use ntp_config::{Config, SourceKind};
 use ntp_os_clock::{Clock, monotonic, realtime};
@@ -23,8 +24,9 @@ use super::background::Background;
 use super::driver::{ClockRequest, Driver};
 use super::failure::Failure;
 use super::pollable::{Context, Pollable};
+use crate::join::join_last;
 use crate::log;
-use crate::sandbox::Profile;
+use crate::sandbox::{self, Profile};
 
 /// Pause before a device is opened again. A receiver that was plugged in again is there a second
 /// later.
@@ -56,8 +58,22 @@ pub struct RefClocks {
     prepared: Vec<(DeviceConfig, Opened)>,
     /// Devices to close.
     retired: Vec<Box<dyn Device>>,
+    closing: Closing,
     /// Reused for each reading.
     readings: Vec<Reading>,
+}
+
+/// Threads that close devices. The daemon waits for them when it ends, so that no socket is left
+/// behind.
+#[derive(Debug, Default)]
+struct Closing(Vec<JoinHandle<()>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        for thread in self.0.drain(..) {
+            join_last(Some(thread));
+        }
+    }
 }
 
 /// A reference clock that the engine wants to be open.
@@ -98,6 +114,7 @@ impl RefClocks {
             abandoned: Vec::new(),
             prepared: Vec::new(),
             retired: Vec::new(),
+            closing: Closing::default(),
             readings: Vec::new(),
         }
     }
@@ -155,8 +172,10 @@ impl RefClocks {
             return;
         }
         let retired = core::mem::take(&mut self.retired);
-        // Nothing waits for the end. Without a thread they are closed here.
-        let _ = Background::start("device", Profile::Devices, move || drop(retired));
+        self.closing.0.retain(|thread| !thread.is_finished());
+        // Without a thread they are closed here.
+        let thread = sandbox::spawn("device", Profile::Devices, move || drop(retired));
+        self.closing.0.extend(thread);
     }
 
     /// Number of threads that open devices.
