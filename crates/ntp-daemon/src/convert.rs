@@ -20,17 +20,13 @@ use ntp_proto::engine::{ClockFacts, EngineConfig, RefClockConfig, SourceConfig, 
 use ntp_proto::keys::KeyRing;
 use ntp_proto::leap::LeapHandling;
 use ntp_proto::wire::Version;
-use ntp_time::{Frequency, NtpDuration};
+use ntp_time::NtpDuration;
 use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
 use tracing::Level;
 
 /// Standard deviations of `accuracy` in the largest error of a reference clock. Upstream states four
 /// times `accuracy` as the delay of the clock, half of which is its error.
 const BOUND_SIGMAS: f64 = 2.0;
-
-/// Largest difference between the rates of a virtual and the monotonic clock: its oscillator's error,
-/// which is up to 500 ppm in the examples, plus the largest slew of 500 ppm.
-const VIRTUAL_RATE_DIFFERENCE: Frequency = Frequency::from_ppm(1100.0);
 
 /// Returns the configuration of the engine. `keys` is the content of the key file, which has every
 /// key that the sources name.
@@ -77,10 +73,7 @@ pub fn clock_facts(clock: &Clock) -> Result<ClockFacts, ClockError> {
         frequency: clock.frequency()?,
         precision: precision(),
         steerable: clock.kind() != ClockKind::None,
-        rate_difference: match clock.kind() {
-            ClockKind::Virtual => VIRTUAL_RATE_DIFFERENCE,
-            ClockKind::System | ClockKind::None => Frequency::ZERO,
-        },
+        rate_difference: clock.rate_difference(),
     })
 }
 

@@ -96,6 +96,18 @@ impl Clock {
         }
     }
 
+    /// Returns the largest difference between the rates of this clock and the monotonic one: zero
+    /// for the kernel's, which has the same rate, our corrections included.
+    pub fn rate_difference(&self) -> Frequency {
+        match self {
+            Self::System(_) | Self::None(_) => Frequency::ZERO,
+            Self::Virtual(clock) => clock
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .rate_difference(),
+        }
+    }
+
     /// Applies an adjustment and returns what was changed. Without a clock to steer nothing is
     /// changed, and the result contains the kernel's frequency, which other programs may have
     /// changed.

@@ -29,6 +29,9 @@ use crate::rate::TickScale;
 /// Number of segments kept; as many as the ledger keeps.
 const MAX_SEGMENTS: usize = 16;
 
+/// Fastest slew that the engine's defaults permit (500 ppm), and a little for the rounding of readings.
+const LARGEST_SLEW: Frequency = Frequency::from_ppm(600.0);
+
 #[derive(Clone, Copy, Debug)]
 struct Segment {
     base: SystemTime,
@@ -75,6 +78,12 @@ impl VirtualClock {
     pub fn with_kernel_limits(mut self) -> Self {
         self.kernel_scale = Some(TickScale::new(100));
         self
+    }
+
+    /// Returns the largest difference between the rates of this clock and its base: the error of the
+    /// oscillator, uncorrected, and a slew.
+    pub fn rate_difference(&self) -> Frequency {
+        Frequency::from_ratio(self.frequency_error.as_ratio().abs()) + LARGEST_SLEW
     }
 
     /// Returns the reading of this clock at the moment at which the base clock read `base`.
@@ -297,6 +306,21 @@ mod tests {
         );
         let quantized = clock.apply(START, &slew(1.000_001)).frequency;
         assert_eq!(quantized, Frequency::from_ppm(1.0));
+    }
+
+    #[test]
+    fn the_rate_difference_covers_the_oscillator_and_a_slew() {
+        let error = Frequency::from_ppm(-20_000.0);
+        let mut clock = VirtualClock::new(START, NtpDuration::ZERO, error);
+        let slew = Adjustment {
+            frequency: Some(Frequency::from_ppm(-500.0)),
+            ..Adjustment::default()
+        };
+        clock.apply(START, &slew);
+        let after = START + NtpDuration::from_seconds(60);
+        let apart = (clock.translate(after) - after).abs();
+        let covered = NtpDuration::from_seconds(60).scaled(clock.rate_difference().as_ratio());
+        assert!(apart < covered, "{apart} {covered}");
     }
 
     #[test]
