@@ -11,6 +11,7 @@
 use std::os::fd::OwnedFd;
 
 use ntp_proto::engine::Input;
+use ntp_types::event::{Event, Prose};
 use ntp_udp::wait::{Interest, PollSet};
 use rustix::io::{Errno, read};
 use rustix::time::{
@@ -20,6 +21,7 @@ use rustix::time::{
 
 use super::failure::Failure;
 use super::pollable::{Context, Pollable};
+use crate::log;
 
 /// Waits for discontinuous changes of `CLOCK_REALTIME`.
 #[derive(Debug)]
@@ -30,9 +32,17 @@ pub(super) struct ClockChanges {
 }
 
 impl ClockChanges {
-    /// Returns `None` if the kernel has no such timers; steps are then noticed later.
+    /// Arms the timer; logs if that is not possible.
     pub(super) fn open() -> Option<Self> {
-        Self::arm().ok()
+        let armed = Self::arm().inspect_err(|error| {
+            log::emit(&Event::FacilityMissing {
+                facility: "clock-changes".to_owned(),
+                text: Prose(format!(
+                    "a step of the clock by another program is noticed up to a minute late: timerfd: {error}"
+                )),
+            });
+        });
+        armed.ok()
     }
 
     fn arm() -> Result<Self, Errno> {

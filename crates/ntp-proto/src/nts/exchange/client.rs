@@ -340,8 +340,8 @@ mod tests {
     const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
     const OFFER: &[AeadAlgorithm] = &[Aes128GcmSiv, AesSivCmac256];
 
-    /// Parses a response of these records; the highest bit of a type is the critical bit.
-    fn receive(records: &[(u16, &[u8])]) -> Result<Granted, ResponseError> {
+    /// A message of these records; the highest bit of a type is the critical bit.
+    fn message(records: &[(u16, &[u8])]) -> Vec<u8> {
         let mut message = MessageWriter::default();
         for (kind, body) in records {
             if *kind & 0x8000 != 0 {
@@ -350,9 +350,14 @@ mod tests {
                 message.optional(RecordKind(*kind), body);
             }
         }
+        message.finish()
+    }
+
+    /// Parses a response of these records.
+    fn receive(records: &[(u16, &[u8])]) -> Result<Granted, ResponseError> {
         let mut exchange = ClientExchange::new(OFFER, PEER);
         exchange
-            .receive(&message.finish())
+            .receive(&message(records))
             .map(|granted| granted.expect("the message has an end"))
     }
 
@@ -381,17 +386,9 @@ mod tests {
 
     /// A client that offers NTPv5 and NTPv4, and what it makes of these records.
     fn receive_for_5(records: &[(u16, &[u8])]) -> Result<NextProtocol, ResponseError> {
-        let mut message = MessageWriter::default();
-        for (kind, body) in records {
-            if *kind & 0x8000 != 0 {
-                message.critical(RecordKind(*kind & 0x7fff), body);
-            } else {
-                message.optional(RecordKind(*kind), body);
-            }
-        }
         let offered = [NextProtocol::NtpV5(draft::NAMES[0]), NextProtocol::NtpV4];
         let mut exchange = ClientExchange::new(OFFER, PEER).with_protocols(&offered);
-        let granted = exchange.receive(&message.finish())?;
+        let granted = exchange.receive(&message(records))?;
         Ok(granted.expect("the message has an end").protocol)
     }
 
