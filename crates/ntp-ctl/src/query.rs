@@ -31,7 +31,7 @@ struct Results {
     samples: Vec<Measurement>,
     /// Errors, one for each request without a usable reply.
     problems: Vec<String>,
-    /// Versions that the server supports, if it says so (version 5).
+    /// Versions that the server supports, if it states them (version 5).
     versions: Option<SupportedVersions>,
 }
 

@@ -43,7 +43,7 @@ fn assert_opened(report: &Report) {
     assert!(report.events("refclock_failed").is_empty());
 }
 
-/// linuxptp sets the card's clock and says at the end how far the kernel's is away from it.
+/// linuxptp sets the card's clock and prints at the end how far the kernel's is away from it.
 fn the_clock_of_a_network_card_steers_the_kernels_clock() {
     let card = "[[source]]\nmode = \"phc\"\ndevice = \"eth0\"\nprecision = 1e-7\n";
     let report = Guest::new("network card", NOON_DATE)

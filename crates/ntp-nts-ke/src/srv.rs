@@ -5,13 +5,13 @@
 //! truncated. It is used for these records only; the addresses of the hosts come from the system.
 //!
 //! # What may be believed
-//! The certificate of a host is verified for the name of the *host*. Whoever forges the records
+//! The certificate of a host is verified for the name of the *host*. An attacker who forges the records
 //! therefore selects the server and owns a valid certificate for it: without DNSSEC, the look-up
 //! undoes what NTS protects against. A stub resolver does not validate; it can only believe a
 //! validating name server, which marks its answer (AD bit, RFC 6840 section 5.8). That is worth
-//! something if nobody can change the answer on its way here: the name server is on this machine, or
+//! something if no attacker can change the answer on its way here: the name server is on this machine, or
 //! the administrator has vouched for the way by `options trust-ad` in resolv.conf, as for the C
-//! library. [`SrvVerification`] says what happens to answers without that mark.
+//! library. [`SrvVerification`] decides what happens to answers without that mark.
 
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind, Read, Write};
@@ -75,7 +75,7 @@ pub enum SrvError {
     #[error("{0} is no domain name")]
     BadName(String),
     /// A record has the target `.`.
-    #[error("{0} has no key-exchange server, as its SRV record says")]
+    #[error("{0} has no key-exchange server, as its SRV record states")]
     NotAvailable(String),
 }
 
@@ -122,7 +122,7 @@ fn random(provider: &CryptoProvider) -> u32 {
     u32::from_ne_bytes(octets)
 }
 
-/// What resolv.conf(5) says.
+/// Contents of resolv.conf(5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct ResolvConf {
     servers: Vec<SocketAddr>,
@@ -255,7 +255,7 @@ fn exchange_over_tcp(server: SocketAddr, query: &[u8], limit: Duration) -> io::R
 }
 
 /// Parses the answer to a question. `None` if it is another one or an error of the name server; an
-/// answer without records says that there are none.
+/// answer without records means that there are none.
 fn parse(octets: &[u8], id: u16, question: &Name<'_>) -> Option<Answer> {
     let packet = Packet::parse(octets).ok()?;
     let asked = packet.questions.first()?;

@@ -8,7 +8,7 @@
 //!
 //! A Bloom filter may contain an ID that was never inserted. With 4096 bits and ten positions per
 //! ID the probability is 1e-12 for 26 IDs and 1e-6 for 118; with more than half of the bits set the
-//! filter says nothing useful ([`BloomFilter::is_overfull`]).
+//! filter is of no use ([`BloomFilter::is_overfull`]).
 //!
 //! The draft does not state which bit of an octet is the lowest position, nor how an ID is divided
 //! into positions. Only the server that owns an ID tests for it, so the others need not agree. Here

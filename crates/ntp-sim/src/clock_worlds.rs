@@ -114,7 +114,7 @@ impl ClockWorld {
         })
     }
 
-    /// RMS error directly after a sample of the optimal filter of the clock alone, which is told its
+    /// RMS error directly after a sample of the optimal filter of the clock alone, which is given its
     /// noise and the wander of the oscillator, in seconds. Steady state of a Kalman filter with the
     /// state phase and frequency.
     pub fn limit(self) -> f64 {

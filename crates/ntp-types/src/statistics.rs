@@ -113,7 +113,7 @@ record! {
         connections: u64,
         /// Ended with keys and cookies sent.
         granted: u64,
-        /// Pools that were told the supported protocols and algorithms.
+        /// Requests of pools for the supported protocols and algorithms.
         pool_queries: u64,
         /// Answered with an error record.
         refused: u64,

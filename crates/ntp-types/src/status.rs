@@ -259,7 +259,7 @@ record! {
         origin: VersionOrigin,
         /// Number of times that NTPv5 was given up, because two polls in a row were not answered.
         fallbacks: u64,
-        /// The versions that the server says it supports; empty if it does not say so.
+        /// The versions that the server states it supports; empty if it states none.
         server_versions: Vec<u8>,
     }
 

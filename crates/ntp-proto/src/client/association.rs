@@ -127,7 +127,7 @@ pub struct Association {
     interleaved: interleaved::InterleavedState,
     /// Finds loops, if this machine serves time to others in version 5.
     pub(super) loop_guard: Option<Box<LoopGuard>>,
-    /// Versions that the server supports, if it says so.
+    /// Versions that the server supports, if it states them.
     pub(super) server_versions: Option<SupportedVersions>,
     /// Number of requests that asked for them.
     version_queries: u8,
@@ -295,7 +295,7 @@ impl Association {
         &self.negotiation
     }
 
-    /// Versions that the server supports, if it has said so (version 5).
+    /// Versions that the server supports, if it has stated them (version 5).
     pub fn server_versions(&self) -> Option<SupportedVersions> {
         self.server_versions
     }

@@ -165,7 +165,7 @@ impl Negotiation {
 mod tests {
     use super::*;
 
-    /// Polls, each answered as `answer` says: by `None`, or with the marker returned or not. Returns
+    /// Polls, each answered as `answer` returns: by `None`, or with the marker returned or not. Returns
     /// the versions of the requests.
     fn versions(
         negotiation: &mut Negotiation,

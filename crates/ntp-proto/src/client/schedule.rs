@@ -74,7 +74,7 @@ pub struct Schedule {
     poll: PollInterval,
     /// Effect of RATE kisses.
     slowdown: Option<Slowdown>,
-    /// Shortest interval that the server permits, if it says so (version 5).
+    /// Shortest interval that the server permits, if it states one (version 5).
     server_minimum: Option<PollInterval>,
     /// Planned time between the last two requests, and from the last to the next.
     gaps: [NtpDuration; 2],

@@ -100,7 +100,7 @@ macro_rules! engine_events {
                 suppressed: u64,
             } Severity::Warning => "source {source}: reply ignored: {reason}{}", Suppressed(*suppressed);
 
-            /// A source must not be selected, by what its server says about the servers from which it takes its time (NTPv5).
+            /// A source must not be selected, by what its server states about the servers from which it takes its time (NTPv5).
             source_excluded = SourceExcluded {
                 /// The source.
                 source: SourceName,

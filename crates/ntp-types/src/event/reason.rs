@@ -86,7 +86,7 @@ reasons! {
         ReferenceIdsIncomplete = "reference-ids-incomplete": "the servers from which it takes its time are not known yet",
         /// The server does not send the set of servers behind it, without which loops cannot be found (NTPv5).
         ReferenceIdsMissing = "reference-ids-missing": "the server does not say from which servers it takes its time, so that loops cannot be found",
-        /// The set of servers behind the source is so full that it says nothing (NTPv5).
+        /// The set of servers behind the source is so full that it excludes no server (NTPv5).
         ReferenceIdsFull = "reference-ids-full": "more than half of the bits of the server's reference IDs are set: no chain of servers is that long",
     }
 

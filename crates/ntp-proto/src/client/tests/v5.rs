@@ -136,7 +136,7 @@ impl Client {
         self.association.receive(now, &datagram, &identity, limit)
     }
 
-    /// Answers `request` as the script says.
+    /// Answers `request` by the script.
     fn respond(&self, request: &[u8], script: &Script<'_>) -> Vec<u8> {
         let request = Packet::parse(request).unwrap();
         let arrival = (self.system() + ONE_WAY).to_ntp();

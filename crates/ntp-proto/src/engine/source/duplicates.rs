@@ -10,7 +10,7 @@
 //! do if their key-exchange server is the same, by its configured name or by the address that
 //! answered: it decides which NTP server each client is sent to, and may name many addresses. The
 //! certificate decides nothing, because the independent servers of one operator may share it. The
-//! members of an NTS pool have a key-exchange server in common, too; whoever configures the pool
+//! members of an NTS pool have a key-exchange server in common, too; an administrator who configures the pool
 //! trusts it to name different servers.
 //!
 //! # Which one votes

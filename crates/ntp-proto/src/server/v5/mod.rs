@@ -8,7 +8,7 @@
 //! | DENY | stratum 0, poll 127: the client is not to come back |
 //! | RATE | stratum 0, and the poll interval that is permitted |
 //! | NTSN, crypto-NAK | stratum 0 and the flag for a failed authentication |
-//! | stratum 16, leap 3 | stratum 0 without the flag for a synchronised clock; leap 3 only says that leap seconds are unknown |
+//! | stratum 16, leap 3 | stratum 0 without the flag for a synchronised clock; leap 3 only means that leap seconds are unknown |
 //! | | a MAC that cannot be verified is refused even if no keys are configured |
 //!
 //! A request is answered under the draft that it names, if [that is
