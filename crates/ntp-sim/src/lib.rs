@@ -29,7 +29,7 @@
 //! | `key_exchange` | NTS keys, without TLS |
 //! | `attacker` | an attacker who sends forged datagrams to the client's sockets |
 //! | `node` | the daemon's shell around the engine |
-//! | `world`, `event_queue` | the event loop and the script |
+//! | `world`, `event_queue` | the event loop and the script; the world has several nodes if engines keep the clocks of servers |
 //! | `random` | worlds drawn from a seed |
 //! | `checker` | the invariants of every world |
 //! | `journal`, `report`, `histogram` | events of a run, and how well time was kept |
@@ -78,7 +78,9 @@ pub use random::random_world;
 pub use ref_clock::{ClockBehaviour, Receiver, RefClock};
 pub use report::{Report, SETTLED_LIMITS};
 pub use rng::Rng;
-pub use scenario::{Action, NodeConfig, Scenario, nts_source, ref_clock_source, source, source_at};
+pub use scenario::{
+    Action, Machine, NodeConfig, Scenario, nts_source, ref_clock_source, source, source_at,
+};
 pub use server::{Behaviour, Corruption, LeapAnnouncement, Server, shared_key};
 pub use truth::{Calendar, TrueTime};
 pub use world::World;

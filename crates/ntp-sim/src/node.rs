@@ -13,13 +13,17 @@ use ntp_proto::engine::{
     Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Output, Prediction,
     QueryId, SendError, SourceId,
 };
+use ntp_proto::reference_ids::ServerId;
 use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
 use ntp_types::refclock::{ClockSample, DeviceConfig};
 use ntp_types::status::EngineStatus;
+use rand_chacha::ChaCha8Rng;
+use rand_core::SeedableRng;
 
 use crate::checker::Checker;
 use crate::journal::Journal;
 use crate::ref_clock::SimSample;
+use crate::server::Statement;
 use crate::{Rng, SimClock, TrueTime};
 
 /// What timestamps the client's packets.
@@ -191,6 +195,23 @@ impl Node {
                 None => break,
             }
         }
+    }
+
+    /// Makes the machine a server, with a random ID (NTPv5).
+    pub(crate) fn serve(&mut self, at: TrueTime) {
+        let id = ServerId::random(&mut ChaCha8Rng::from_seed(self.rng.seed()));
+        self.handle(at, Input::ServerId(Some(id)));
+    }
+
+    /// What replies state about the clock.
+    pub(crate) fn statement(&self) -> Statement {
+        Statement::Engine(
+            self.engine.claim(Now {
+                monotonic: self.clock.monotonic(),
+                system: self.clock.system(),
+            }),
+            self.engine.reference_ids(),
+        )
     }
 
     /// Shuts the engine down; later inputs are ignored.

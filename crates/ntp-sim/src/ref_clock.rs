@@ -131,7 +131,7 @@ pub(crate) struct SimSample {
 pub(crate) struct SimRefClock {
     pub(crate) config: RefClock,
     /// The source that has opened it.
-    pub(crate) opened_by: Option<SourceId>,
+    pub(crate) opened_by: Option<(usize, SourceId)>,
     /// A sample is scheduled.
     pub(crate) is_running: bool,
     rng: Rng,

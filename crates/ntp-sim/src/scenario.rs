@@ -31,6 +31,8 @@ pub struct Scenario {
     pub engine: EngineConfig,
     /// All servers that exist, polled or not.
     pub servers: Vec<Server>,
+    /// Machines whose engines keep the clocks of some of the servers.
+    pub machines: Vec<Machine>,
     /// All reference clocks that exist, used or not.
     pub ref_clocks: Vec<RefClock>,
     /// The resolver's answers: names and their addresses, or an error.
@@ -64,6 +66,18 @@ pub struct NodeConfig {
     pub stamping: Stamping,
     /// Noise of the engine's clock readings, seconds.
     pub reading_noise: f64,
+}
+
+/// A machine besides the simulated one. Our engine keeps its clock, which one of the servers serves;
+/// what the server states about it is the engine's claim. Its own sources are its engine's.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Index of the server.
+    pub server: usize,
+    /// The machine.
+    pub node: NodeConfig,
+    /// Configuration of its engine.
+    pub engine: EngineConfig,
 }
 
 /// An event of the script.
@@ -143,6 +157,7 @@ impl Scenario {
             },
             engine: engine_defaults(),
             servers: Vec::new(),
+            machines: Vec::new(),
             ref_clocks: Vec::new(),
             names: Vec::new(),
             lookup_time: 0.02,

@@ -1,13 +1,14 @@
 //! Simulated time server: correct, wrong or misbehaving.
 //!
 //! Replies are composed by the project's own [`ntp_proto::server`], in the server's own time: true
-//! time plus an error that may be constant, follow a [`Course`], jitter, or be changed by the script. A
-//! [`Behaviour`] that corrupts the reply is applied afterwards, to the header or the octets.
+//! time, or that of the clock of a [`Machine`](crate::Machine), plus an error that may be constant,
+//! follow a [`Course`], jitter, or be changed by the script. A [`Behaviour`] that corrupts the reply is applied afterwards, to the header or the octets.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use ntp_proto::keys::{Algorithm, Key, KeyRing};
+use ntp_proto::reference_ids::BloomFilter;
 use ntp_proto::server::{
     Claim, Draft, Policy, RootDispersion, ServerNow, ServerView, Versions, WorkerState, respond,
 };
@@ -54,6 +55,8 @@ pub struct Server {
     pub reference_id: ReferenceId,
     /// Its announcement of leap seconds.
     pub leap_announcement: LeapAnnouncement,
+    /// Whether its Bloom filter of reference IDs has all bits set (version 5).
+    pub full_reference_ids: bool,
     /// Its NTS configuration, if it supports NTS.
     pub nts: Option<Nts>,
 }
@@ -77,6 +80,7 @@ impl Server {
             root_dispersion: 0.0,
             reference_id: ReferenceId::new(*b"GPS\0"),
             leap_announcement: LeapAnnouncement::Truth,
+            full_reference_ids: false,
             nts: None,
         }
     }
@@ -216,6 +220,18 @@ pub(crate) enum Response {
     Reply(TrueTime, Vec<u8>),
 }
 
+/// What replies state about the server's clock.
+#[derive(Clone, Debug)]
+pub(crate) enum Statement {
+    /// What the server is configured to state.
+    Configured {
+        /// A leap second is near.
+        leap: bool,
+    },
+    /// What the engine that keeps the clock publishes.
+    Engine(Claim, Option<Arc<BloomFilter>>),
+}
+
 /// Running state of a server.
 #[derive(Clone, Debug)]
 pub(crate) struct SimServer {
@@ -260,21 +276,21 @@ impl SimServer {
         }
     }
 
-    /// Handles a request that arrives at `now`; `utc` converts true time, `leap` is whether a leap
-    /// second is near.
+    /// Handles a request that arrives at `now`; `clock` reads the server's clock, without its
+    /// configured error.
     pub(crate) fn handle_request(
         &mut self,
         now: TrueTime,
-        utc: impl Fn(TrueTime) -> SystemTime,
-        leap: bool,
+        clock: impl Fn(TrueTime) -> SystemTime,
+        statement: Statement,
         request: &[u8],
     ) -> Response {
         self.requests += 1;
         self.moved = self.course.error(now);
         let since_last = self.last_request.replace(now).map(|last| now - last);
         let stamped = now + self.config.processing * self.rng.exponential();
-        let received = utc(now) + self.stamp_error();
-        let sent = (utc(stamped) + self.stamp_error()).max(received);
+        let received = clock(now) + self.stamp_error();
+        let sent = (clock(stamped) + self.stamp_error()).max(received);
         let leaves = if self.config.transmit_delay > 0.0 {
             stamped + self.config.transmit_delay * self.rng.exponential()
         } else {
@@ -283,7 +299,7 @@ impl SimServer {
 
         let mut draft = Draft::new();
         let verdict = respond(
-            &self.view(received, leap),
+            &self.view(received, statement),
             &mut self.worker,
             CLIENT,
             ServerNow {
@@ -298,7 +314,7 @@ impl SimServer {
             return Response::None;
         }
         if let Some(token) = draft.stamp_token() {
-            let left = (utc(leaves) + self.stamp_error()).max(received);
+            let left = (clock(leaves) + self.stamp_error()).max(received);
             self.worker.record_transmit(token, left);
         }
         let reply = draft.seal(sent);
@@ -344,10 +360,29 @@ impl SimServer {
         NtpDuration::from_seconds_f64(self.config.error + self.moved + jitter)
     }
 
-    fn view(&self, now: SystemTime, leap: bool) -> ServerView {
+    fn view(&self, now: SystemTime, statement: Statement) -> ServerView {
+        let (claim, reference_ids) = match statement {
+            Statement::Configured { leap } => (self.configured_claim(now, leap), None),
+            Statement::Engine(claim, reference_ids) => (claim, reference_ids),
+        };
+        let mut full = BloomFilter::EMPTY;
+        full.write_chunk(0, &[0xff; BloomFilter::LEN]);
+        ServerView {
+            claim,
+            policy: Arc::clone(&self.policy),
+            keyset: self.config.nts.map(|nts| nts.keyset()),
+            reference_ids: if self.config.full_reference_ids {
+                Some(Arc::new(full))
+            } else {
+                reference_ids
+            },
+        }
+    }
+
+    fn configured_claim(&self, now: SystemTime, leap: bool) -> Claim {
         let short =
             |seconds: f64| NtpShort::from_duration_ceil(NtpDuration::from_seconds_f64(seconds));
-        let claim = Claim {
+        Claim {
             leap: match self.config.leap_announcement {
                 LeapAnnouncement::Truth if leap => LeapIndicator::Insert,
                 LeapAnnouncement::Always => LeapIndicator::Insert,
@@ -364,12 +399,6 @@ impl SimServer {
             reference_id: self.config.reference_id,
             reference_timestamp: (now - NtpDuration::from_seconds(16)).to_ntp(),
             ..Claim::UNSYNCHRONIZED
-        };
-        ServerView {
-            claim,
-            policy: Arc::clone(&self.policy),
-            keyset: self.config.nts.map(|nts| nts.keyset()),
-            reference_ids: None,
         }
     }
 }
@@ -412,7 +441,10 @@ mod tests {
         let utc = |at: TrueTime| SystemTime::from_nanos(at.as_nanos());
         times
             .iter()
-            .map(|time| server.handle_request(TrueTime::from_seconds(*time), utc, false, &request))
+            .map(|time| {
+                let statement = Statement::Configured { leap: false };
+                server.handle_request(TrueTime::from_seconds(*time), utc, statement, &request)
+            })
             .collect()
     }
 

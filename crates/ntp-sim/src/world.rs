@@ -1,21 +1,25 @@
 //! Event loop of the simulation.
 //!
-//! A queue of future events in true time, nanoseconds. The engine's own timer and the full seconds,
+//! A queue of future events in true time, nanoseconds. The engines' own timers and the full seconds,
 //! at which the clock is compared with true time, are handled beside it.
 //!
 //! ```text
 //! engine -> node -> tasks -> outbound path -> server -> inbound path -> node -> engine
 //!                                    attacker ------------------------^
 //! ```
+//!
+//! Node 0 is the simulated machine, which the report, the attacker and most of the script are about.
+//! The others keep the clocks of servers ([`Machine`](crate::Machine)).
+
+mod script;
+mod transport;
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use ntp_proto::discipline::ErrorFigures;
-use ntp_proto::engine::{
-    Command, CommandId, ExchangeId, Host, Input, QueryId, SendError, SourceId,
-};
+use ntp_proto::engine::{EngineConfig, ExchangeId, Host, Input, QueryId, SendError, SourceId};
 use ntp_time::{LeapIndicator, NtpDuration, Stamp};
 use ntp_types::event::KeyExchangeFailure;
 use ntp_types::host::ScopedIp;
@@ -26,18 +30,20 @@ use crate::checker::Checker;
 use crate::event_queue::EventQueue;
 use crate::key_exchange;
 use crate::link::Channel;
-use crate::node::{Node, Routes, Task, Trace};
+use crate::node::{Node, Task, Trace};
 use crate::oscillator::Crystal;
 use crate::ref_clock::SimRefClock;
 use crate::report::ReportBuilder;
-use crate::server::{Response, SimServer};
-use crate::{Action, Calendar, Journal, Report, Rng, Scenario, SimClock, TrueTime, Violation};
+use crate::server::SimServer;
+use crate::{
+    Action, Calendar, Journal, NodeConfig, Report, Rng, Scenario, SimClock, TrueTime, Violation,
+};
 
 /// The simulated machine's own address.
 const OUR_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 19, 0, 1));
 
 /// Random streams; servers follow from `SERVERS` on, three each, reference clocks from
-/// `REF_CLOCKS` on.
+/// `REF_CLOCKS` on, machines from `MACHINES` on, two each.
 mod stream {
     pub(super) const OSCILLATOR: u64 = 0;
     pub(super) const NODE: u64 = 1;
@@ -45,6 +51,7 @@ mod stream {
     pub(super) const KEY_EXCHANGE: u64 = 3;
     pub(super) const REF_CLOCKS: u64 = 1 << 32;
     pub(super) const COURSES: u64 = 1 << 33;
+    pub(super) const MACHINES: u64 = 1 << 34;
     pub(super) const SERVERS: u64 = 16;
 }
 
@@ -95,6 +102,8 @@ struct SimHost {
     server: SimServer,
     outbound: Channel,
     inbound: Channel,
+    /// The node that keeps its clock.
+    kept_by: Option<usize>,
 }
 
 /// A running scenario.
@@ -104,7 +113,7 @@ pub struct World {
     seed: u64,
     now: TrueTime,
     calendar: Calendar,
-    node: Node,
+    nodes: Vec<Node>,
     hosts: Vec<SimHost>,
     ref_clocks: Vec<SimRefClock>,
     by_address: BTreeMap<IpAddr, usize>,
@@ -114,12 +123,13 @@ pub struct World {
     /// Random numbers for session keys.
     key_rng: Rng,
     script: Vec<Action>,
-    event_queue: EventQueue<ScheduledEvent>,
+    /// Events, with the node that each is about.
+    event_queue: EventQueue<(usize, ScheduledEvent)>,
     next_second: TrueTime,
     next_check: TrueTime,
     settled: TrueTime,
     started: bool,
-    /// The machine is suspended until then.
+    /// Node 0 is suspended until then.
     asleep: Option<TrueTime>,
     /// Number of migrations, which is the hypervisor's marker.
     migrations: u64,
@@ -142,9 +152,41 @@ fn hosts(scenario: &Scenario, seed: u64) -> Vec<SimHost> {
                 ),
                 outbound: Channel::new(server.link.outbound, rng(1)),
                 inbound: Channel::new(server.link.inbound, rng(2)),
+                kept_by: scenario
+                    .machines
+                    .iter()
+                    .position(|machine| machine.server == index)
+                    .map(|machine| machine + 1),
             }
         })
         .collect()
+}
+
+/// The nodes: the simulated machine, and those that keep the clocks of servers.
+fn nodes(scenario: &Scenario, seed: u64, trace: Option<Box<dyn Trace>>) -> Vec<Node> {
+    let node = |config: &NodeConfig, engine: &EngineConfig, [crystal, own]: [u64; 2], trace| {
+        let crystal = Crystal::new(config.oscillator, Rng::new(seed, crystal));
+        let clock = SimClock::new(
+            crystal,
+            config.clock,
+            scenario.start + config.clock_error,
+            engine.clock.frequency,
+        );
+        Node::new(
+            engine.clone(),
+            clock,
+            Checker::new(scenario.rules, engine),
+            (config.stamping, config.reading_noise),
+            Rng::new(seed, own),
+            trace,
+        )
+    };
+    let streams = [stream::OSCILLATOR, stream::NODE];
+    let first = node(&scenario.node, &scenario.engine, streams, trace);
+    let others = (stream::MACHINES..).step_by(2).zip(&scenario.machines);
+    let others = others
+        .map(|(stream, machine)| node(&machine.node, &machine.engine, [stream, stream + 1], None));
+    core::iter::once(first).chain(others).collect()
 }
 
 impl World {
@@ -165,28 +207,13 @@ impl World {
             .iter()
             .map(|leap| start.true_time_of(*leap))
             .collect();
-        let crystal = Crystal::new(scenario.node.oscillator, Rng::new(seed, stream::OSCILLATOR));
-        let clock = SimClock::new(
-            crystal,
-            scenario.node.clock,
-            scenario.start + scenario.node.clock_error,
-            scenario.engine.clock.frequency,
-        );
-        let node = Node::new(
-            scenario.engine.clone(),
-            clock,
-            Checker::new(scenario.rules, &scenario.engine),
-            (scenario.node.stamping, scenario.node.reading_noise),
-            Rng::new(seed, stream::NODE),
-            trace,
-        );
         let hosts = hosts(scenario, seed);
         let mut world = Self {
             name: scenario.name.clone(),
             seed,
             now: TrueTime::ZERO,
             calendar: Calendar::new(scenario.start, &leaps),
-            node,
+            nodes: nodes(scenario, seed, trace),
             by_address: hosts
                 .iter()
                 .enumerate()
@@ -216,7 +243,11 @@ impl World {
         for (at, action) in &scenario.script {
             let index = world.script.len();
             world.script.push(action.clone());
-            world.schedule(TrueTime::from_seconds(*at), ScheduledEvent::Script(index));
+            world.schedule(
+                TrueTime::from_seconds(*at),
+                0,
+                ScheduledEvent::Script(index),
+            );
         }
         world
     }
@@ -228,38 +259,32 @@ impl World {
     pub fn run(&mut self, end: f64) -> Result<(), Violation> {
         let end = TrueTime::from_seconds(end);
         if !core::mem::replace(&mut self.started, true) {
-            self.node
-                .handle(self.now, Input::LocalAddresses(&[OUR_ADDRESS]));
-            self.node.handle(self.now, Input::Tick);
-            self.run_tasks();
+            self.start();
         }
         loop {
             let queued = self.event_queue.next_time();
-            let wake = match self.asleep {
-                Some(_) => None,
-                None => self.node.next_wakeup().map(|at| at.max(self.now)),
-            };
+            let wake = self.next_wakeup();
             let next = queued
                 .into_iter()
-                .chain(wake)
+                .chain(wake.map(|(at, _)| at))
                 .chain([self.next_second])
                 .min()
                 .unwrap_or(end);
+            self.now = next.min(end);
+            for node in &mut self.nodes {
+                node.clock.advance(self.now);
+            }
             if next > end {
-                self.now = end;
-                self.node.clock.advance(end);
                 return self.verdict();
             }
-            self.now = next;
-            self.node.clock.advance(next);
             if next == self.next_second {
                 self.second();
             } else if queued == Some(next) {
-                if let Some(event) = self.event_queue.pop() {
-                    self.process(event);
+                if let Some((node, event)) = self.event_queue.pop() {
+                    self.process(node, event);
                 }
-            } else {
-                self.node.handle(next, Input::Tick);
+            } else if let Some((_, node)) = wake {
+                self.nodes[node].handle(next, Input::Tick);
             }
             self.run_tasks();
             self.check();
@@ -267,14 +292,46 @@ impl World {
         }
     }
 
+    fn start(&mut self) {
+        for (index, node) in self.nodes.iter_mut().enumerate() {
+            let kept = self.hosts.iter().find(|host| host.kept_by == Some(index));
+            match kept.map(|host| host.server.config.address) {
+                Some(address) => {
+                    node.serve(self.now);
+                    node.handle(self.now, Input::LocalAddresses(&[address]));
+                }
+                None => node.handle(self.now, Input::LocalAddresses(&[OUR_ADDRESS])),
+            }
+            node.handle(self.now, Input::Tick);
+        }
+        self.run_tasks();
+    }
+
+    /// When an engine is to be called next, and which one.
+    fn next_wakeup(&self) -> Option<(TrueTime, usize)> {
+        let awake = (0..)
+            .zip(&self.nodes)
+            .filter(|(index, _)| !self.is_asleep(*index));
+        let times = awake.filter_map(|(index, node)| Some((node.next_wakeup()?, index)));
+        times.min().map(|(at, index)| (at.max(self.now), index))
+    }
+
+    fn is_asleep(&self, node: usize) -> bool {
+        node == 0 && self.asleep.is_some()
+    }
+
     /// The clock's true error, in seconds; positive is ahead.
     pub fn error(&self) -> f64 {
-        self.node.clock.error(self.calendar.utc(self.now))
+        self.error_of(0)
+    }
+
+    fn error_of(&self, node: usize) -> f64 {
+        self.nodes[node].clock.error(self.calendar.utc(self.now))
     }
 
     /// The clock.
     pub fn clock(&self) -> &SimClock {
-        &self.node.clock
+        &self.nodes[0].clock
     }
 
     /// Seconds since the beginning.
@@ -284,17 +341,28 @@ impl World {
 
     /// The engine's status.
     pub fn status(&self) -> EngineStatus {
-        self.node.status()
+        self.nodes[0].status()
+    }
+
+    /// Status of the engine that keeps the clock of the `index`th server.
+    ///
+    /// # Panics
+    /// Panics if no machine keeps it.
+    pub fn status_of(&self, index: usize) -> EngineStatus {
+        let node = self.hosts[index]
+            .kept_by
+            .expect("a machine keeps the clock");
+        self.nodes[node].status()
     }
 
     /// The engine's claim about the clock's error; `None` while it has none.
     pub fn figures(&mut self) -> Option<ErrorFigures> {
-        self.node.figures()
+        self.nodes[0].figures()
     }
 
     /// History of the run so far.
     pub fn journal(&self) -> &Journal {
-        &self.node.journal
+        &self.nodes[0].journal
     }
 
     /// Number of requests that reached the `index`th server.
@@ -304,64 +372,69 @@ impl World {
 
     /// Report on the run so far.
     pub fn report(&self) -> Report {
-        let journal = &self.node.journal;
+        let journal = &self.nodes[0].journal;
         self.report_builder
             .build(journal.requests, journal.fingerprint(), self.status())
     }
 
     // ---- events
 
-    fn schedule(&mut self, at: TrueTime, event: ScheduledEvent) {
-        self.event_queue.push(at.max(self.now), event);
+    fn schedule(&mut self, at: TrueTime, node: usize, event: ScheduledEvent) {
+        self.event_queue.push(at.max(self.now), (node, event));
     }
 
     fn second(&mut self) {
         self.next_second = self.now + 1.0;
-        let figures = self.checked_figures();
+        let figures = self.checked_figures(0);
         let counted = self.now >= self.settled;
         self.report_builder.add_second(
             self.now.as_seconds(),
-            (self.error(), self.node.clock.rate_error()),
+            (self.error(), self.nodes[0].clock.rate_error()),
             figures,
             counted,
-            self.node.journal.requests,
+            self.nodes[0].journal.requests,
         );
     }
 
     /// Runs the checks: the bound after every input, the whole status at intervals.
     fn check(&mut self) {
-        if self.node.checker.take_engine_called() {
-            self.checked_figures();
+        for index in 0..self.nodes.len() {
+            if self.nodes[index].checker.take_engine_called() {
+                self.checked_figures(index);
+            }
         }
-        let interval = self.node.checker.rules().check_interval;
-        if interval <= 0.0 || self.now < self.next_check || !self.is_awake() {
+        let interval = self.nodes[0].checker.rules().check_interval;
+        if interval <= 0.0 || self.now < self.next_check || !self.is_awake(0) {
             return;
         }
         self.next_check = self.now + interval;
-        let status = self.status();
-        self.node.checker.check_status(self.now, &status);
+        for node in &mut self.nodes {
+            let status = node.status();
+            node.checker.check_status(self.now, &status);
+        }
     }
 
-    fn is_awake(&self) -> bool {
-        !self.node.is_over() && self.asleep.is_none()
+    fn is_awake(&self, node: usize) -> bool {
+        !self.nodes[node].is_over() && !self.is_asleep(node)
     }
 
     /// Returns the engine's claim about the clock, compared with true time.
-    fn checked_figures(&mut self) -> Option<ErrorFigures> {
-        if !self.is_awake() {
+    fn checked_figures(&mut self, node: usize) -> Option<ErrorFigures> {
+        if !self.is_awake(node) {
             return None;
         }
-        let figures = self.node.figures()?;
+        let figures = self.nodes[node].figures()?;
         let leap = self.calendar.distance_to_leap(self.now);
-        let error = self.error();
-        self.node
+        let error = self.error_of(node);
+        self.nodes[node]
             .checker
             .check_bound(self.now, error, leap, figures.bound);
         Some(figures)
     }
 
     fn verdict(&self) -> Result<(), Violation> {
-        match self.node.checker.violation() {
+        let mut violations = self.nodes.iter().map(|node| node.checker.violation());
+        match violations.find_map(|violation| violation) {
             None => Ok(()),
             Some((at, message)) => Err(Violation {
                 scenario: self.name.clone(),
@@ -372,7 +445,8 @@ impl World {
         }
     }
 
-    fn process(&mut self, event: ScheduledEvent) {
+    fn process(&mut self, node: usize, event: ScheduledEvent) {
+        let asleep = self.is_asleep(node);
         match event {
             ScheduledEvent::Script(index) => self.act(self.script[index].clone()),
             ScheduledEvent::Request {
@@ -381,38 +455,40 @@ impl World {
                 remote,
                 payload,
             } => {
-                self.serve(server, exchange, remote, &payload);
+                self.serve(node, server, (exchange, remote), &payload);
             }
             ScheduledEvent::WakeUp { slept, error } => {
                 self.asleep = None;
-                self.node.clock.step(NtpDuration::from_seconds_f64(error));
-                self.node.handle(
+                self.nodes[node]
+                    .clock
+                    .step(NtpDuration::from_seconds_f64(error));
+                self.nodes[node].handle(
                     self.now,
                     Input::Suspended(NtpDuration::from_seconds_f64(slept)),
                 );
             }
-            ScheduledEvent::Disrupted => self.node.handle(self.now, Input::Tick),
+            ScheduledEvent::Disrupted => self.nodes[node].handle(self.now, Input::Tick),
             ScheduledEvent::ClockSample { clock } => self.sample_clock(clock),
             // A suspended machine loses datagrams; what it has already received waits.
-            ScheduledEvent::Reply { .. } if self.asleep.is_some() => {}
+            ScheduledEvent::Reply { .. } if asleep => {}
             ScheduledEvent::Resolved { .. }
             | ScheduledEvent::KeysExchanged { .. }
             | ScheduledEvent::Stamp { .. }
             | ScheduledEvent::PortUnreachable { .. }
-                if self.asleep.is_some() =>
+                if asleep =>
             {
                 let later = self.asleep.unwrap_or(self.now);
-                self.schedule(later, event);
+                self.schedule(later, node, event);
             }
             ScheduledEvent::Reply {
                 exchange,
                 remote,
                 payload,
             } => {
-                self.node.deliver(self.now, exchange, remote, &payload);
+                self.nodes[node].deliver(self.now, exchange, remote, &payload);
             }
             ScheduledEvent::PortUnreachable { exchange } => {
-                self.node.handle(
+                self.nodes[node].handle(
                     self.now,
                     Input::SendFailed {
                         exchange,
@@ -421,8 +497,7 @@ impl World {
                 );
             }
             ScheduledEvent::Stamp { exchange, stamp } => {
-                self.node
-                    .handle(self.now, Input::Transmitted { exchange, stamp });
+                self.nodes[node].handle(self.now, Input::Transmitted { exchange, stamp });
             }
             ScheduledEvent::Resolved { query, host } => {
                 let unknown = Err("no such name".to_owned());
@@ -434,59 +509,58 @@ impl World {
                 let result = result
                     .as_deref()
                     .map_err(|error| ntp_proto::engine::ExternalError::from(*error));
-                self.node
-                    .handle(self.now, Input::Resolved { query, result });
+                self.nodes[node].handle(self.now, Input::Resolved { query, result });
             }
             ScheduledEvent::KeysExchanged {
                 query,
                 host,
                 denied,
-            } => self.exchange_keys(query, &host, &denied),
+            } => self.exchange_keys(node, query, &host, &denied),
         }
     }
 
     /// Takes a sample of a reference clock, which a suspended machine misses.
     fn sample_clock(&mut self, index: usize) {
-        let our_error = self.error();
+        let Some((node, source)) = self.ref_clocks[index].opened_by else {
+            self.ref_clocks[index].is_running = false;
+            return;
+        };
+        let our_error = self.error_of(node);
         let leap = if self.calendar.announces_leap(self.now) {
             LeapIndicator::Insert
         } else {
             LeapIndicator::None
         };
         let clock = &mut self.ref_clocks[index];
-        let Some(source) = clock.opened_by else {
-            clock.is_running = false;
-            return;
-        };
         let next = self.now + clock.config.interval;
         let sample = clock.sample(self.now.as_seconds(), our_error, leap);
-        if let Some(sample) = sample.filter(|_| self.asleep.is_none()) {
-            self.node.sample(self.now, source, sample);
+        if let Some(sample) = sample.filter(|_| !self.is_asleep(node)) {
+            self.nodes[node].sample(self.now, source, sample);
         }
-        self.schedule(next, ScheduledEvent::ClockSample { clock: index });
+        self.schedule(next, node, ScheduledEvent::ClockSample { clock: index });
     }
 
     /// A source opens a device.
-    fn open_device(&mut self, source: SourceId, device: &str) {
+    fn open_device(&mut self, node: usize, source: SourceId, device: &str) {
         let mut clocks = self.ref_clocks.iter_mut();
         let Some(index) = clocks.position(|clock| clock.config.device == device) else {
             return;
         };
         let clock = &mut self.ref_clocks[index];
-        clock.opened_by = Some(source);
+        clock.opened_by = Some((node, source));
         if !core::mem::replace(&mut clock.is_running, true) {
             let first = self.now + clock.config.interval;
-            self.schedule(first, ScheduledEvent::ClockSample { clock: index });
+            self.schedule(first, node, ScheduledEvent::ClockSample { clock: index });
         }
     }
 
-    fn close_device(&mut self, source: SourceId) {
+    fn close_device(&mut self, node: usize, source: SourceId) {
         for clock in &mut self.ref_clocks {
-            clock.opened_by = clock.opened_by.filter(|opener| *opener != source);
+            clock.opened_by = clock.opened_by.filter(|opener| *opener != (node, source));
         }
     }
 
-    fn exchange_keys(&mut self, query: QueryId, host: &Host, denied: &[String]) {
+    fn exchange_keys(&mut self, node: usize, query: QueryId, host: &Host, denied: &[String]) {
         let address = match host {
             Host::Address(address) => Ok(*address),
             Host::Name(name) => match self.names.get(name) {
@@ -505,201 +579,50 @@ impl World {
             nts.exchange(address, denied, &mut self.key_rng)
         });
         let result = result.as_ref();
-        self.node
-            .handle(self.now, Input::KeyExchanged { query, result });
-    }
-
-    fn serve(&mut self, server: usize, exchange: ExchangeId, remote: SocketAddr, payload: &[u8]) {
-        let leap = self.calendar.announces_leap(self.now);
-        let calendar = &self.calendar;
-        let host = &mut self.hosts[server];
-        match host
-            .server
-            .handle_request(self.now, |at| calendar.utc(at), leap, payload)
-        {
-            Response::None => {}
-            Response::PortUnreachable => {
-                let arrivals: Vec<_> = host.inbound.transmit(self.now).collect();
-                for at in arrivals {
-                    self.schedule(at, ScheduledEvent::PortUnreachable { exchange });
-                }
-            }
-            Response::Reply(leaves, reply) => {
-                if let Some(attacker) = &mut self.attacker {
-                    attacker.record_reply(remote, &reply);
-                }
-                let damaged = self
-                    .attacker
-                    .as_mut()
-                    .and_then(|attacker| attacker.damage(self.now, &reply));
-                let arrivals: Vec<_> = host.inbound.transmit(leaves).collect();
-                for at in arrivals {
-                    let at = at + self.node.reception_delay();
-                    if let Some(payload) = damaged.clone() {
-                        self.schedule(
-                            at,
-                            ScheduledEvent::Reply {
-                                exchange,
-                                remote,
-                                payload,
-                            },
-                        );
-                    }
-                    self.schedule(
-                        at,
-                        ScheduledEvent::Reply {
-                            exchange,
-                            remote,
-                            payload: reply.clone(),
-                        },
-                    );
-                }
-            }
-        }
+        self.nodes[node].handle(self.now, Input::KeyExchanged { query, result });
     }
 
     fn run_tasks(&mut self) {
-        for task in core::mem::take(&mut self.node.tasks) {
-            match task {
-                Task::Send {
-                    exchange,
-                    remote,
-                    payload,
-                    leaves,
-                } => self.send(exchange, remote, &payload, leaves),
-                Task::Stamp {
-                    exchange,
-                    stamp,
-                    at,
-                } => self.schedule(at, ScheduledEvent::Stamp { exchange, stamp }),
-                Task::ExchangeKeys {
+        for node in 0..self.nodes.len() {
+            for task in core::mem::take(&mut self.nodes[node].tasks) {
+                self.run_task(node, task);
+            }
+        }
+    }
+
+    fn run_task(&mut self, node: usize, task: Task) {
+        match task {
+            Task::Send {
+                exchange,
+                remote,
+                payload,
+                leaves,
+            } => self.send(node, (exchange, remote), &payload, leaves),
+            Task::Stamp {
+                exchange,
+                stamp,
+                at,
+            } => self.schedule(at, node, ScheduledEvent::Stamp { exchange, stamp }),
+            Task::ExchangeKeys {
+                query,
+                host,
+                denied,
+            } => {
+                let exchanged = ScheduledEvent::KeysExchanged {
                     query,
                     host,
                     denied,
-                } => self.schedule(
-                    self.now + key_exchange::DURATION,
-                    ScheduledEvent::KeysExchanged {
-                        query,
-                        host,
-                        denied,
-                    },
-                ),
-                Task::OpenDevice { source, device } => {
-                    self.open_device(source, &device.device.to_string());
-                }
-                Task::CloseDevice(source) => self.close_device(source),
-                Task::Resolve { query, host } => {
-                    self.schedule(
-                        self.now + self.lookup_time,
-                        ScheduledEvent::Resolved { query, host },
-                    );
-                }
+                };
+                self.schedule(self.now + key_exchange::DURATION, node, exchanged);
             }
-        }
-    }
-
-    fn send(&mut self, exchange: ExchangeId, remote: SocketAddr, payload: &[u8], leaves: TrueTime) {
-        let utc = self.calendar.utc(self.now);
-        let forgeries = self
-            .attacker
-            .as_mut()
-            .map(|attacker| attacker.on_request(leaves, utc, exchange, (remote, payload)));
-        for (at, exchange, payload) in forgeries.unwrap_or_default() {
-            self.schedule(
-                at,
-                ScheduledEvent::Reply {
-                    exchange,
-                    remote,
-                    payload,
-                },
-            );
-        }
-        let Some(server) = self.by_address.get(&remote.ip()).copied() else {
-            return;
-        };
-        let arrivals: Vec<_> = self.hosts[server].outbound.transmit(leaves).collect();
-        for at in arrivals {
-            self.schedule(
-                at,
-                ScheduledEvent::Request {
-                    server,
-                    exchange,
-                    remote,
-                    payload: payload.to_owned(),
-                },
-            );
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Behaviour(server, behaviour) => {
-                self.hosts[server].server.config.behaviour = behaviour;
+            Task::OpenDevice { source, device } => {
+                self.open_device(node, source, &device.device.to_string());
             }
-            Action::ServerError(server, error) => self.hosts[server].server.config.error = error,
-            Action::ClockBehaviour(clock, behaviour) => {
-                self.ref_clocks[clock].config.behaviour = behaviour;
+            Task::CloseDevice(source) => self.close_device(node, source),
+            Task::Resolve { query, host } => {
+                let resolved = ScheduledEvent::Resolved { query, host };
+                self.schedule(self.now + self.lookup_time, node, resolved);
             }
-            Action::ClockError(clock, error) => self.ref_clocks[clock].config.error = error,
-            Action::Nts(server, nts) => self.hosts[server].server.config.nts = nts,
-            Action::Route(server, link) => {
-                self.hosts[server].outbound.model = link.outbound;
-                self.hosts[server].inbound.model = link.inbound;
-            }
-            Action::Name(name, result) => {
-                self.names.insert(name, result);
-            }
-            Action::Network { v4, v6 } => self.node.routes = Routes { v4, v6 },
-            Action::AddressesChanged => {
-                self.node.checker.allow_fast_polls(self.now);
-                self.node
-                    .handle(self.now, Input::LocalAddresses(&[OUR_ADDRESS]));
-            }
-            Action::ForeignStep(by) => {
-                self.node.checker.clock_disturbed();
-                self.node.clock.step(NtpDuration::from_seconds_f64(by));
-                // The kernel wakes the daemon when the clock is set.
-                self.node.handle(self.now, Input::Tick);
-            }
-            Action::FrequencyJump(by) => self.node.clock.jump_frequency(by),
-            Action::Suspend { seconds, error } => {
-                self.node.checker.clock_disturbed();
-                let until = self.now + seconds;
-                self.asleep = Some(until);
-                self.schedule(
-                    until,
-                    ScheduledEvent::WakeUp {
-                        slept: seconds,
-                        error,
-                    },
-                );
-            }
-            Action::Pause(seconds) => self.node.clock.pause(seconds),
-            Action::Migration {
-                pause,
-                frequency,
-                noticed_after,
-            } => {
-                self.node.checker.clock_disturbed();
-                self.node.clock.pause(pause);
-                self.node.clock.jump_frequency(frequency);
-                self.migrations += 1;
-                self.node.disrupted = Some(self.migrations);
-                self.schedule(self.now + noticed_after, ScheduledEvent::Disrupted);
-            }
-            Action::Command(command) => {
-                let steps = matches!(command, Command::Step { .. });
-                self.node.checker.operator_command(self.now, steps);
-                self.node
-                    .handle(self.now, Input::Command(CommandId(0), &command));
-            }
-            Action::Reconfigure(config) => {
-                self.node.checker.operator_command(self.now, false);
-                self.node
-                    .handle(self.now, Input::Reconfigure(CommandId(0), &config));
-            }
-            Action::LeapList(table) => self.node.handle(self.now, Input::LeapList(table.as_ref())),
-            Action::ShutDown => self.node.shut_down(self.now),
         }
     }
 }
