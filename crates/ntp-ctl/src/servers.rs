@@ -62,7 +62,7 @@ fn key_exchange(exchange: &KeServerStatus, now: SystemTime) -> String {
     page.into_text()
 }
 
-const COLUMNS: [Column<ServerStatus>; 9] = [
+const COLUMNS: [Column<ServerStatus>; 10] = [
     Column::name("Address", |_, it| it.address.to_string()),
     Column::right("Received", |_, it| it.requests.received.to_string()),
     Column::right("Answered", |_, it| it.requests.accepted.to_string()),
@@ -75,10 +75,14 @@ const COLUMNS: [Column<ServerStatus>; 9] = [
     ),
     if_room(
         2,
-        Column::right("NTS", |_, it| it.requests.nts_accepted.to_string()),
+        Column::right("Dropped", |_, it| it.details.dropped_by_kernel.to_string()),
     ),
     if_room(
         3,
+        Column::right("NTS", |_, it| it.requests.nts_accepted.to_string()),
+    ),
+    if_room(
+        4,
         Column::right("NTS NAK", |_, it| it.requests.nts_nak.to_string()),
     ),
 ];

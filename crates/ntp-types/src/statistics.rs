@@ -62,7 +62,7 @@ record! {
         nts_nak: u64,
     }
 
-    /// Subsets of the counters of `ServerStatistics`, and how long replies take.
+    /// Subsets of the counters of `ServerStatistics`, how long replies take, and what was lost.
     #[derive(Copy, Eq)]
     ServerDetails {
         /// Of the ignored: no NTP packet, or a version that is not accepted.
@@ -85,6 +85,9 @@ record! {
         /// Of the ignored: of version 5, under no draft or one that is not spoken here.
         #[serde(rename = "unknown_draft_packets")]
         unknown_drafts: u64,
+        /// Not among the received: lost before the server could receive them, nearly always because the receive
+        /// buffer was full. Counted when the next datagram is received.
+        dropped_by_kernel: u64,
         /// Latency of the accepted.
         latency: Latency,
     }

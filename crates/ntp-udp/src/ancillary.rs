@@ -7,6 +7,7 @@
 //! | `IP_PKTINFO` | interface index, local address, destination address of the header |
 //! | `IPV6_PKTINFO` | destination address, interface index |
 //! | `IP_RECVERR`, `IPV6_RECVERR` | `sock_extended_err`: error number and origin |
+//! | `SO_RXQ_OVFL` | number of datagrams that the kernel had dropped; absent before the first |
 //!
 //! Times are two C longs or, on 32-bit systems with 64-bit time, two 64-bit numbers; the length of
 //! the message shows which.
@@ -36,6 +37,8 @@ pub(crate) struct Ancillary {
     pub(crate) interface: Option<u32>,
     /// Entry of the error queue.
     pub(crate) report: Option<Report>,
+    /// Number of datagrams that the kernel had dropped when this one arrived, modulo 2^32.
+    pub(crate) dropped: Option<u32>,
 }
 
 /// An entry of the error queue (`sock_extended_err`).
@@ -82,6 +85,7 @@ impl Ancillary {
                 (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
                     found.report = Report::of(message.data);
                 }
+                (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => found.dropped = word(message.data, 0),
                 _ => {}
             }
         }

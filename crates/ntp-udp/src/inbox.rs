@@ -33,6 +33,9 @@ pub struct Arrival<'a> {
     pub own: Option<IpAddr>,
     /// Index of the interface at which it arrived.
     pub interface: Option<u32>,
+    /// Number of datagrams that the kernel had dropped at this socket when this one arrived, modulo
+    /// 2^32; `None` before the first.
+    pub dropped: Option<u32>,
     pub(crate) sender: &'a RawAddress,
 }
 
@@ -62,6 +65,7 @@ impl Inbox {
             stamp: ancillary.stamp(),
             own: ancillary.own,
             interface: ancillary.interface,
+            dropped: ancillary.dropped,
             sender: incoming.address,
         })
     }

@@ -27,6 +27,12 @@
 //! spoof parts of a server's replies. It also saves the kernel an identification number for each
 //! IPv4 packet (RFC 6864 section 4.1).
 //!
+//! # Bursts and pauses
+//! The kernel queues datagrams while a worker does not run, and drops them when the receive buffer
+//! is full. Its default holds 90 to 280 requests, less than 6 ms at 50 000 requests a second. The
+//! buffer is therefore enlarged as far as permitted, and datagrams carry the number of those that
+//! were dropped before them (`SO_RXQ_OVFL`).
+//!
 //! # Waiting
 //! Workers wait inside of the receiving call, not in `poll(2)` before it: under light load that
 //! halves the number of system calls. [`ServerSocket::stop_receiving`] ends the wait, from any
@@ -42,6 +48,12 @@ use crate::inbox::Inbox;
 use crate::outbox::{Outbox, Sent};
 use crate::steering::Steering;
 use crate::{Facility, Shortcoming, TimestampMode, stamping, syscall};
+
+/// Size of the receive buffer in octets, without the kernel's overhead, for which it adds as much
+/// again. 20 ms at 50 000 requests a second are 1000 datagrams; each occupies 0.75 KiB over
+/// loopback and, with the buffer of a network card, up to 4 KiB. More would only delay replies
+/// beyond what clients wait for when the server is overloaded.
+const RECEIVE_BUFFER: i32 = 2 << 20;
 
 /// A UDP socket that serves all clients.
 #[derive(Debug)]
@@ -187,6 +199,11 @@ impl ServerSocket {
                 missing.push(Shortcoming::new(facility, &cause));
             }
         }
+        enlarge_receive_buffer(socket.as_fd());
+        let counted = syscall::set_option(socket.as_fd(), libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1);
+        if let Err(cause) = counted {
+            missing.push(Shortcoming::new(Facility::DropCount, &cause));
+        }
         // IPv6 sockets may serve IPv4, too. A system without the option fragments when it must,
         // which needs no report.
         let whole = libc::IP_PMTUDISC_PROBE;
@@ -255,6 +272,13 @@ impl ServerSocket {
     pub fn stop_receiving(&self) -> io::Result<()> {
         syscall::stop_receiving(self.as_fd())
     }
+}
+
+/// Enlarges the receive buffer to [`RECEIVE_BUFFER`] with `CAP_NET_ADMIN`, else up to
+/// `net.core.rmem_max`. A kernel that refuses both has its own limits, and what it drops is counted.
+fn enlarge_receive_buffer(socket: BorrowedFd<'_>) {
+    let set = |option| syscall::set_option(socket, libc::SOL_SOCKET, option, RECEIVE_BUFFER);
+    let _ = set(libc::SO_RCVBUFFORCE).or_else(|_| set(libc::SO_RCVBUF));
 }
 
 fn allow_port_sharing(socket: &ServerSocket) -> io::Result<()> {

@@ -30,6 +30,8 @@ pub enum Facility {
     LateAddresses,
     /// Distribution of clients over workers by their address.
     Steering,
+    /// The number of requests that the kernel dropped.
+    DropCount,
 }
 
 impl Facility {
@@ -48,6 +50,7 @@ impl Facility {
             Self::ReplySource => "reply-source",
             Self::LateAddresses => "late-addresses",
             Self::Steering => "steering",
+            Self::DropCount => "drop-count",
         }
     }
 
@@ -101,6 +104,10 @@ impl Facility {
             Self::Steering => (
                 "spreading clients by address (SO_ATTACH_REUSEPORT_CBPF)",
                 "a client that changes its port reaches other workers, each of which limits its rate separately",
+            ),
+            Self::DropCount => (
+                "the number of datagrams that the kernel dropped (SO_RXQ_OVFL)",
+                "requests that are lost because the receive buffer is full are not counted",
             ),
         }
     }

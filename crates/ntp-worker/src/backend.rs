@@ -55,6 +55,10 @@ pub(super) trait Backend {
     /// that returns `true`. The first argument is the index that this reply would have.
     fn queue_replies(&mut self, respond: impl FnMut(usize, Datagram<'_>) -> bool);
 
+    /// Number of datagrams that were dropped before they could be received, as far as those that
+    /// were received show it.
+    fn dropped(&self) -> u64;
+
     /// Number of queued replies.
     fn queued(&self) -> usize;
 
@@ -79,6 +83,7 @@ pub(super) struct SocketBackend {
     /// Number of datagrams in the inbox.
     received: usize,
     outbox: Outbox<StampRequest>,
+    dropped: u64,
 }
 
 impl SocketBackend {
@@ -88,6 +93,7 @@ impl SocketBackend {
             inbox: Inbox::new(BATCH),
             received: 0,
             outbox: Outbox::new(BATCH),
+            dropped: 0,
         }
     }
 }
@@ -115,10 +121,20 @@ impl Backend for SocketBackend {
                 },
                 received: arrival.stamp.and_then(system_time),
             };
+            if let Some(count) = arrival.dropped {
+                // The kernel counts modulo 2^32.
+                let more = count.wrapping_sub(self.dropped as u32);
+                self.dropped = self.dropped.wrapping_add(more.into());
+            }
             if respond(self.outbox.len(), datagram) {
                 self.outbox.reply(&arrival);
             }
         }
+    }
+
+    #[inline]
+    fn dropped(&self) -> u64 {
+        self.dropped
     }
 
     #[inline]

@@ -56,11 +56,18 @@ counters! {
     received accepted denied ignored rate_limited send_errors nts_received nts_accepted nts_denied
     nts_rate_limited nts_nak;
     malformed authenticated bad_authentication interleaved rate_kisses unknown_drafts
+    dropped_by_kernel
 }
 
 impl SharedCounters {
     /// Publishes what the server counted, and what only the worker counts.
-    pub(super) fn store(&self, counted: &Counters, send_errors: u64, latency: &Latency) {
+    pub(super) fn store(
+        &self,
+        counted: &Counters,
+        send_errors: u64,
+        dropped_by_kernel: u64,
+        latency: &Latency,
+    ) {
         let statistics = ServerStatistics {
             received: counted.statistics.total(),
             send_errors,
@@ -68,6 +75,7 @@ impl SharedCounters {
         };
         let details = ServerDetails {
             latency: *latency,
+            dropped_by_kernel,
             ..counted.details
         };
         self.store_all(&statistics, &details);
@@ -86,14 +94,15 @@ mod tests {
         counters.statistics.ignored = 4;
         let mut latency = Latency::default();
         latency.record(20_000);
-        first.store(&counters, 1, &latency);
-        first.store(&counters, 2, &latency);
-        second.store(&counters, 5, &latency);
+        first.store(&counters, 1, 8, &latency);
+        first.store(&counters, 2, 9, &latency);
+        second.store(&counters, 5, 1, &latency);
         let (mut sum, mut details) = (ServerStatistics::default(), ServerDetails::default());
         first.add_to(&mut sum, &mut details);
         second.add_to(&mut sum, &mut details);
         assert_eq!((sum.received, sum.accepted), (14, 6));
         assert_eq!((sum.ignored, sum.send_errors), (8, 7));
+        assert_eq!(details.dropped_by_kernel, 10);
         let latency = details.latency;
         assert_eq!((latency.count(), latency.sum_nanos), (2, 40_000));
     }

@@ -170,10 +170,12 @@ impl<B: Backend> WorkerLoop<B> {
                 self.take_stamps(worker);
             }
         }
-        let counters = self.state.counters();
-        worker
-            .counters
-            .store(counters, self.send_errors, &self.latency);
+        worker.counters.store(
+            self.state.counters(),
+            self.send_errors,
+            self.backend.dropped(),
+            &self.latency,
+        );
         if listing {
             worker.clients.record_batch(monotonic(), &mut self.seen);
         }

@@ -127,6 +127,8 @@ const COMBINED: &[Family] = &[
         samples: Samples::ServerVersions(|server| server.details.map(|details| details.accepted_by_version)) },
     counter("ntp_server_unknown_draft_packets_total", "Of the ignored datagrams: NTPv5 requests under no draft or one that is not spoken",
         Samples::Server(|server| server.details.map(|details| details.unknown_drafts.into()))),
+    counter("ntp_server_dropped_by_kernel_total", "Datagrams lost before the server could receive them, nearly always because the receive buffer was full",
+        Samples::Server(|server| server.details.map(|details| details.dropped_by_kernel.into()))),
     Family { name: "ntp_server_latency_seconds", kind: Kind::Histogram,
         help: "Latency of the accepted requests, from the kernel's receive timestamp to the transmit timestamp of the reply",
         samples: Samples::ServerLatency(|server| server.details.map(|details| details.latency)) },

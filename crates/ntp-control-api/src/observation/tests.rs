@@ -81,6 +81,7 @@ pub(crate) fn sample() -> State {
         rate_kisses: 16,
         accepted_by_version: [0, 0, 1, 2, 3],
         unknown_drafts: 17,
+        dropped_by_kernel: 18,
         latency: Latency {
             counts: [1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3],
             sum_nanos: 60_000_000,

@@ -358,4 +358,6 @@ impl Pollable for Servers {
 }
 
 #[cfg(test)]
+mod burst_tests;
+#[cfg(test)]
 mod tests;

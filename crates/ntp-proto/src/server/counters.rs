@@ -4,7 +4,8 @@ use ntp_types::statistics::{ServerDetails, ServerStatistics};
 
 use super::{Kind, Reason, Verdict};
 
-/// Counters of a worker. `received`, `send_errors` and `latency` are not counted here.
+/// Counters of a worker. `received`, `send_errors`, `dropped_by_kernel` and `latency` are not counted
+/// here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Datagrams by outcome. Their number is [`ServerStatistics::total`].
