@@ -182,12 +182,11 @@ impl Bank {
             .sum()
     }
 
-    /// Weighted mean of a function of the wander.
+    /// Weighted mean of a function of the wander, which both laws share.
     pub(super) fn mix_wander(&self, of: impl Fn(f64) -> f64) -> f64 {
-        self.members
-            .iter()
-            .map(|member| member.weight * of(member.wander))
-            .sum()
+        let values: [f64; RUNGS] = core::array::from_fn(|rung| of(self.members[rung].wander));
+        let members = self.members.iter().zip(values.iter().cycle());
+        members.map(|(member, value)| member.weight * value).sum()
     }
 
     /// Moments of the mixture at the filters' time; computed once after each change.
@@ -300,13 +299,14 @@ impl Bank {
         self.moments.take();
         let mut likelihoods = [0.0; MEMBERS];
         let mut posteriors = [[0.0; KIND_COUNT]; RUNGS];
+        let prior = belief.0.map(|weight| math::ln(weight.max(MIN_WEIGHT)));
         for (index, (member, likelihood)) in
             self.members.iter_mut().zip(&mut likelihoods).enumerate()
         {
             *likelihood = match member.law {
                 Law::Queue => {
                     let (likelihood, posterior) =
-                        update_queue(&mut member.filter, observation, y, noise, belief);
+                        update_queue(&mut member.filter, observation, y, noise, &prior);
                     posteriors[index % RUNGS] = posterior;
                     likelihood
                 }
@@ -386,22 +386,22 @@ fn update_flat(filter: &mut Hypothesis, observation: ObservationIndex, y: f64, n
     correction.log_likelihood
 }
 
-/// Applies the update with all kinds of queue; also returns their posterior.
+/// Applies the update with all kinds of queue, given the logarithms of their weights; also returns
+/// their posterior.
 fn update_queue(
     filter: &mut Hypothesis,
     observation: ObservationIndex,
     y: f64,
     noise: &Noise,
-    belief: &KindBelief,
+    prior: &[f64; KIND_COUNT],
 ) -> (f64, [f64; KIND_COUNT]) {
     let innovation = y - filter.predicted(observation);
     let variance = filter.predicted_variance(observation);
     let corrections = noise
         .kinds
         .map(|kind| kind.correction(innovation, variance));
-    let logs: [f64; KIND_COUNT] = core::array::from_fn(|kind| {
-        math::ln(belief.0[kind].max(MIN_WEIGHT)) + corrections[kind].log_likelihood
-    });
+    let logs: [f64; KIND_COUNT] =
+        core::array::from_fn(|kind| prior[kind] + corrections[kind].log_likelihood);
     let best = logs.iter().copied().fold(f64::MIN, f64::max);
     let likelihoods = logs.map(|log| math::exp(log - best));
     let total: f64 = likelihoods.iter().sum();
@@ -501,8 +501,13 @@ mod tests {
         let mut queue = bank.members[5].filter.clone();
         let mut flat = queue.clone();
         let noise = symmetric(1e-10);
-        let (likelihood, posterior) =
-            update_queue(&mut queue, OBSERVATION, 2e-4, &noise, &KindBelief::PRIOR);
+        let (likelihood, posterior) = update_queue(
+            &mut queue,
+            OBSERVATION,
+            2e-4,
+            &noise,
+            &KindBelief::PRIOR.0.map(math::ln),
+        );
         let ordinary = update_flat(&mut flat, OBSERVATION, 2e-4, 1e-10);
         assert!((likelihood - ordinary).abs() < 1e-9);
         assert!((posterior[0] - KindBelief::PRIOR.0[0]).abs() < 1e-12);

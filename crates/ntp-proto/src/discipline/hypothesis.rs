@@ -368,7 +368,11 @@ impl Hypothesis {
     /// Whether all values are finite and the frequency is possible for a clock. After absurd input,
     /// rounding can make a covariance indefinite; the frequency then grows without limit.
     pub(super) fn is_sound(&self) -> bool {
-        let finite = |row: &[f64; DIMENSION]| row.iter().take(self.size).all(|x| x.is_finite());
+        // Without an early end the compiler can test several values at once.
+        let finite = |row: &[f64; DIMENSION]| {
+            let row = row.iter().take(self.size);
+            row.fold(true, |all, x| all & x.is_finite())
+        };
         finite(&self.mean)
             && self.covariance.iter().take(self.size).all(finite)
             && self.mean[FREQUENCY].abs() < 1.0

@@ -162,13 +162,15 @@ impl Discipline {
     /// Replaces the prior of the frequency and stops the filters, if the samples of the source at
     /// `index` and of a majority show that it is wrong. Returns whether it did.
     pub(super) fn replace_wrong_prior(&mut self, index: usize) -> bool {
+        if self.frequency_confirmed {
+            return false;
+        }
         let prior = Interval {
             centre: self.prior.frequency.as_ratio(),
             half_width: OUTLIER * self.prior.uncertainty.as_ratio(),
         };
         // Usually no source contradicts it, and no vote is necessary.
-        let contradicts = self.sources[index].rate_outside(prior).is_some();
-        if self.frequency_confirmed || !contradicts {
+        if self.sources[index].rate_outside(prior).is_none() {
             return false;
         }
         let Some(rate) = self.majority_rate(prior) else {

@@ -73,10 +73,13 @@ pub(super) fn longest_worthwhile(
     mean_square: impl Fn(PollInterval) -> f64,
 ) -> PollInterval {
     let mut interval = limits.clamp(limits.min);
-    while interval < limits.max
-        && mean_square(interval.longer()) < MAX_ERROR_RATIO * mean_square(interval)
-    {
-        interval = interval.longer();
+    let mut error = mean_square(interval);
+    while interval < limits.max {
+        let longer = mean_square(interval.longer());
+        if longer >= MAX_ERROR_RATIO * error {
+            break;
+        }
+        (interval, error) = (interval.longer(), longer);
     }
     interval
 }

@@ -59,12 +59,14 @@ pub(super) fn median<const N: usize>(values: &[f64]) -> Option<f64> {
     let mut sorted = [0.0; N];
     let sorted = &mut sorted[..len];
     sorted.copy_from_slice(&values[..len]);
-    sorted.sort_unstable_by(f64::total_cmp);
-    let upper = *sorted.get(len / 2)?;
-    Some(if len % 2 == 1 {
-        upper
-    } else {
-        0.5 * (sorted[len / 2 - 1] + upper)
+    if len == 0 {
+        return None;
+    }
+    let (lower, upper, _) = sorted.select_nth_unstable_by(len / 2, f64::total_cmp);
+    let below = || lower.iter().copied().max_by(f64::total_cmp);
+    Some(match below() {
+        Some(below) if len % 2 == 0 => 0.5 * (below + *upper),
+        _ => *upper,
     })
 }
 

@@ -63,7 +63,27 @@ struct Line {
     square_x: f64,
 }
 
+/// Time and phase of a measurement relative to the newest one, in seconds, and its weight.
+type Relative = ((f64, f64), f64);
+
 impl Line {
+    /// `None` if no measurements are apart in time.
+    fn through(points: &[Relative]) -> Option<Self> {
+        let sum = |of: &dyn Fn((f64, f64)) -> f64| -> f64 {
+            let terms = points.iter().map(|(value, weight)| weight * of(*value));
+            terms.sum()
+        };
+        let total = sum(&|_| 1.0);
+        let mean = (sum(&|(x, _)| x) / total, sum(&|(_, y)| y) / total);
+        let square_x = sum(&|(x, _)| (x - mean.0).powi(2));
+        let product = sum(&|(x, y)| (x - mean.0) * (y - mean.1));
+        (square_x > 0.0).then(|| Self {
+            mean,
+            slope: product / square_x,
+            square_x,
+        })
+    }
+
     fn residual(self, (x, y): (f64, f64)) -> f64 {
         y - self.mean.1 - self.slope * (x - self.mean.0)
     }
@@ -114,10 +134,11 @@ impl Points {
         let points = &self.points[..self.len];
         let span = points.last()?.0 - points.first()?.0;
         let freedom = self.len.checked_sub(2).filter(|freedom| *freedom > 0)? as f64;
-        let weights = self.weights();
-        let line = self.line(&weights)?;
-        let square: f64 = (self.values().zip(&weights))
-            .map(|(value, weight)| weight * line.residual(value).powi(2))
+        let relative = self.relative();
+        let relative = &relative[..self.len];
+        let line = Line::through(relative)?;
+        let square: f64 = (relative.iter())
+            .map(|(value, weight)| weight * line.residual(*value).powi(2))
             .sum();
         let deviation = (square / freedom).sqrt();
         Some(Trend {
@@ -129,13 +150,17 @@ impl Points {
         })
     }
 
-    /// Time and phase of each measurement relative to the newest one, in seconds.
-    fn values(&self) -> impl Iterator<Item = (f64, f64)> {
+    /// The measurements relative to the newest one; entries beyond their number are zero. They are
+    /// computed once for all sums over them: the conversion is most of the cost.
+    fn relative(&self) -> [Relative; POINTS] {
         let newest = self.points[self.len.saturating_sub(1)];
-        self.points[..self.len].iter().map(move |(at, phase)| {
+        let mut relative = [((0.0, 0.0), 0.0); POINTS];
+        let points = self.points[..self.len].iter().zip(self.weights());
+        for (entry, ((at, phase), weight)) in relative.iter_mut().zip(points) {
             let x = (*at - newest.0).as_seconds_f64();
-            (x, (*phase - newest.1).as_seconds_f64())
-        })
+            *entry = ((x, (*phase - newest.1).as_seconds_f64()), weight);
+        }
+        relative
     }
 
     fn weights(&self) -> [f64; POINTS] {
@@ -154,31 +179,16 @@ impl Points {
         excess.map(weight)
     }
 
-    /// `None` if no measurements are apart in time.
-    fn line(&self, weights: &[f64; POINTS]) -> Option<Line> {
-        let values = || self.values().zip(weights);
-        let sum = |of: &dyn Fn((f64, f64)) -> f64| -> f64 {
-            values().map(|(value, weight)| weight * of(value)).sum()
-        };
-        let total = sum(&|_| 1.0);
-        let mean = (sum(&|(x, _)| x) / total, sum(&|(_, y)| y) / total);
-        let square_x = sum(&|(x, _)| (x - mean.0).powi(2));
-        let product = sum(&|(x, y)| (x - mean.0) * (y - mean.1));
-        (square_x > 0.0).then(|| Line {
-            mean,
-            slope: product / square_x,
-            square_x,
-        })
-    }
-
     /// Whether the residuals of the line have too few runs of equal signs for random ones.
     fn is_curved(&self) -> bool {
-        let Some(line) = self.line(&self.weights()) else {
+        let relative = self.relative();
+        let relative = &relative[..self.len];
+        let Some(line) = Line::through(relative) else {
             return false;
         };
         let (mut above, mut runs, mut last) = (0.0, 0.0, None);
-        for value in self.values() {
-            let is_above = line.residual(value) > 0.0;
+        for (value, _) in relative {
+            let is_above = line.residual(*value) > 0.0;
             above += f64::from(u8::from(is_above));
             runs += f64::from(u8::from(last != Some(is_above)));
             last = Some(is_above);
