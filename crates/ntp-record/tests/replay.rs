@@ -304,6 +304,70 @@ fn nts_sources_are_replayed_with_surrogate_keys() {
     }
 }
 
+/// A pool that is added at run time, in both versions: one of its members is replaced, and all lose
+/// their keys.
+#[test]
+fn sessions_of_an_nts_pool_are_replayed_in_both_versions() {
+    const NAMES: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
+    for version in [
+        VersionChoice::Fixed(Version::V4),
+        VersionChoice::Fixed(Version::V5),
+        VersionChoice::Auto,
+    ] {
+        let nts = |secret| Nts {
+            secret,
+            server: NegotiatedServer::Pool(&NAMES),
+            ..Nts::default()
+        };
+        let mut pool = nts_source(Host::Name("ke.example".to_owned()));
+        pool.kind = SourceKind::NtsPool {
+            count: 3,
+            ignore: Vec::new(),
+        };
+        pool.association.version = version;
+        let mut scenario = Scenario::new("NTS pool")
+            .with_unconfigured_servers(NAMES.len())
+            .with_name("ke.example", &[0])
+            .with_minimum_agreeing(2)
+            .at(500.0, Action::Command(Command::Add(pool)))
+            .at(1500.0, Action::Behaviour(1, Behaviour::Silent))
+            .modify(|world| world.duration = 6000.0);
+        for (index, name) in NAMES.iter().enumerate() {
+            scenario = scenario
+                .with_name(name, &[index])
+                .at(2500.0, Action::Nts(index, Some(nts(2))));
+        }
+        for server in &mut scenario.servers {
+            (server.version_5, server.nts) = (true, Some(nts(1)));
+        }
+        let (files, world) = record(&scenario, 1);
+        let sources = world.status().sources;
+        let members: Vec<_> = sources
+            .iter()
+            .map(|source| source.address.to_string())
+            .collect();
+        let expected = [0, 2, 3].map(|index| format!("{}:123", Scenario::address(index)));
+        assert!(
+            members.len() == 3 && expected.iter().all(|it| members.contains(it)),
+            "{members:?}"
+        );
+        let is_5 = version != VersionChoice::Fixed(Version::V4);
+        let expected = if is_5 { 5 } else { 4 };
+        assert!(
+            sources
+                .iter()
+                .all(|source| source.protocol.as_ref().unwrap().version == expected)
+        );
+        assert_eq!(
+            files.concat().contains("f5ff001b"),
+            is_5,
+            "replies of version 5"
+        );
+        let outcome = replay_exactly(&files);
+        assert!(outcome.measurements.len() > 50);
+    }
+}
+
 /// Sources of version 5, configured and negotiated, with a key and without.
 #[test]
 fn sessions_of_version_5_are_replayed() {

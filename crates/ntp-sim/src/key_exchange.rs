@@ -90,10 +90,12 @@ impl Nts {
         Arc::new(Keyset::new(MasterSecret::new([self.secret; 64])))
     }
 
-    /// Returns the result of a key exchange with `from` that denies these members of a pool.
+    /// Returns the result of a key exchange with `from` for `protocol` that denies these members of
+    /// a pool.
     pub(crate) fn exchange(
         &self,
         from: IpAddr,
+        protocol: NextProtocol,
         denied: &[String],
         rng: &mut Rng,
     ) -> Result<KeyExchanged, KeyExchangeError> {
@@ -119,7 +121,7 @@ impl Nts {
                 _ => None,
             },
             result: KeyExchangeResult {
-                protocol: NextProtocol::NtpV4,
+                protocol,
                 keys,
                 legacy_keys: None,
                 cookies,

@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use ntp_proto::client::VersionChoice;
 use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{
     Datagram, Engine, EngineConfig, Event, ExchangeId, Host, Input, Now, Output, Prediction,
@@ -80,6 +81,7 @@ pub(crate) enum Task {
     ExchangeKeys {
         query: QueryId,
         host: Host,
+        version: VersionChoice,
         denied: Vec<String>,
     },
     OpenDevice {
@@ -337,6 +339,7 @@ impl Node {
             Output::ExchangeKeys {
                 query,
                 host,
+                version,
                 denied,
                 ..
             } => {
@@ -344,6 +347,7 @@ impl Node {
                 self.tasks.push(Task::ExchangeKeys {
                     query,
                     host,
+                    version,
                     denied: denied.unwrap_or_default(),
                 });
             }

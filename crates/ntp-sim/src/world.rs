@@ -18,8 +18,12 @@ use core::net::SocketAddr;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
+use ntp_proto::client::VersionChoice;
 use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{EngineConfig, ExchangeId, Host, Input, QueryId, SendError, SourceId};
+use ntp_proto::nts::NextProtocol;
+use ntp_proto::wire::Version;
+use ntp_proto::wire::v5::draft;
 use ntp_time::{LeapIndicator, NtpDuration, Stamp};
 use ntp_types::event::KeyExchangeFailure;
 use ntp_types::host::ScopedIp;
@@ -83,6 +87,7 @@ enum ScheduledEvent {
     KeysExchanged {
         query: QueryId,
         host: Host,
+        version: VersionChoice,
         denied: Vec<String>,
     },
     ClockSample {
@@ -514,8 +519,9 @@ impl World {
             ScheduledEvent::KeysExchanged {
                 query,
                 host,
+                version,
                 denied,
-            } => self.exchange_keys(node, query, &host, &denied),
+            } => self.exchange_keys(node, query, (&host, version), &denied),
         }
     }
 
@@ -560,7 +566,13 @@ impl World {
         }
     }
 
-    fn exchange_keys(&mut self, node: usize, query: QueryId, host: &Host, denied: &[String]) {
+    fn exchange_keys(
+        &mut self,
+        node: usize,
+        query: QueryId,
+        (host, version): (&Host, VersionChoice),
+        denied: &[String],
+    ) {
         let address = match host {
             Host::Address(address) => Ok(*address),
             Host::Name(name) => match self.names.get(name) {
@@ -572,11 +584,18 @@ impl World {
         let unresolved = |message| key_exchange::error(KeyExchangeFailure::NameResolution, message);
         let result = address.map_err(unresolved).and_then(|address| {
             let server = self.by_address.get(&address);
-            let nts = server.and_then(|index| self.hosts[*index].server.config.nts);
+            let server = server.map(|index| &self.hosts[*index].server.config);
+            let nts = server.and_then(|server| server.nts);
+            let version_5 = server.is_some_and(|server| server.version_5);
+            let wanted = version != VersionChoice::Fixed(Version::V4);
+            let protocol = match version_5 && wanted {
+                true => NextProtocol::NtpV5(draft::NAMES[0]),
+                false => NextProtocol::NtpV4,
+            };
             let refused = KeyExchangeFailure::ConnectionRefused;
             let nts =
                 nts.ok_or_else(|| key_exchange::error(refused, "no key exchange at this address"))?;
-            nts.exchange(address, denied, &mut self.key_rng)
+            nts.exchange(address, protocol, denied, &mut self.key_rng)
         });
         let result = result.as_ref();
         self.nodes[node].handle(self.now, Input::KeyExchanged { query, result });
@@ -606,11 +625,13 @@ impl World {
             Task::ExchangeKeys {
                 query,
                 host,
+                version,
                 denied,
             } => {
                 let exchanged = ScheduledEvent::KeysExchanged {
                     query,
                     host,
+                    version,
                     denied,
                 };
                 self.schedule(self.now + key_exchange::DURATION, node, exchanged);
