@@ -380,8 +380,6 @@ impl SimServer {
     }
 
     fn configured_claim(&self, now: SystemTime, leap: bool) -> Claim {
-        let short =
-            |seconds: f64| NtpShort::from_duration_ceil(NtpDuration::from_seconds_f64(seconds));
         Claim {
             leap: match self.config.leap_announcement {
                 LeapAnnouncement::Truth if leap => LeapIndicator::Insert,
@@ -390,7 +388,7 @@ impl SimServer {
             },
             stratum: Stratum::new(self.config.stratum),
             precision: -30,
-            root_delay: short(self.config.root_delay),
+            root_delay: NtpDuration::from_seconds_f64(self.config.root_delay),
             root_dispersion: RootDispersion {
                 value: NtpDuration::from_seconds_f64(self.config.root_dispersion),
                 at: now,

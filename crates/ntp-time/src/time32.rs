@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::{NtpDuration, NtpShort};
+use crate::NtpDuration;
 
 /// The time32 format of NTPv5: unsigned 4.28 seconds, used for root delay and root dispersion
 /// (draft-ietf-ntp-ntpv5, "Data types"). Its unit is 3.7 ns.
@@ -43,22 +43,6 @@ impl Time32 {
             Self(units as u32)
         }
     }
-
-    /// From the short format; exact below 16 s, above it saturates.
-    #[inline]
-    pub const fn from_short(short: NtpShort) -> Self {
-        let bits = short.to_bits();
-        if bits >> 20 == 0 {
-            Self(bits << 12)
-        } else {
-            Self::MAX
-        }
-    }
-
-    /// In the short format, rounded up.
-    pub const fn to_short(self) -> NtpShort {
-        NtpShort::from_bits(self.0.div_ceil(1 << 12))
-    }
 }
 
 impl fmt::Debug for Time32 {
@@ -81,10 +65,6 @@ mod tests {
         assert_eq!(of(NtpDuration::from_seconds(1)).to_bits(), 0x1000_0000);
         assert_eq!(of(NtpDuration::from_seconds(16)), Time32::MAX);
         assert_eq!(of(NtpDuration::MAX), Time32::MAX);
-        let sixteen = NtpShort::from_bits(16 << 16);
-        assert_eq!(Time32::from_short(sixteen), Time32::MAX);
-        assert_eq!(Time32::from_short(NtpShort::MAX), Time32::MAX);
-        assert_eq!(Time32::MAX.to_short(), sixteen);
     }
 
     proptest! {
@@ -93,13 +73,6 @@ mod tests {
             let exact = NtpDuration::from_bits(bits);
             let rounded = Time32::from_duration_ceil(exact).to_duration();
             prop_assert!(rounded >= exact && (rounded - exact).to_bits() < 1 << 4);
-        }
-
-        #[test]
-        fn short_values_below_16_seconds_are_kept(bits in 0u32..1 << 20) {
-            let short = NtpShort::from_bits(bits);
-            prop_assert_eq!(Time32::from_short(short).to_short(), short);
-            prop_assert_eq!(Time32::from_short(short).to_duration(), short.to_duration());
         }
     }
 }

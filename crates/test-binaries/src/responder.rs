@@ -167,7 +167,7 @@ fn view(behaviour: &Behaviour, now: SystemTime) -> ServerView {
         stratum: behaviour.stratum,
         // A user-space timestamp on an ordinary machine: about a microsecond.
         precision: -20,
-        root_delay: behaviour.root_delay,
+        root_delay: behaviour.root_delay.to_duration(),
         root_dispersion: RootDispersion {
             value: behaviour.root_dispersion.to_duration(),
             at: now,

@@ -7,9 +7,7 @@ use std::time::Duration;
 use ntp_os_clock::Clock;
 use ntp_proto::server::{Access, AccessRule, Refusal};
 use ntp_proto::wire::{Header, Mode, Packet, Version, Writer};
-use ntp_time::{
-    Frequency, LeapIndicator, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum,
-};
+use ntp_time::{Frequency, LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Stratum};
 
 use super::*;
 
@@ -120,7 +118,7 @@ fn every_address_serves_the_latest_claim_in_the_time_of_the_clock() {
             at: clock.now(),
             growth: Frequency::ZERO,
         },
-        root_delay: NtpShort::ZERO,
+        root_delay: NtpDuration::ZERO,
         ..Claim::UNSYNCHRONIZED
     });
     for address in &addresses {

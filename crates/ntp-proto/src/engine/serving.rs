@@ -92,7 +92,7 @@ impl Engine {
         Claim {
             leap: self.sync.leap,
             stratum: self.sync.stratum,
-            root_delay: NtpShort::from_duration_ceil(figures.root_delay),
+            root_delay: figures.root_delay,
             root_dispersion: RootDispersion {
                 value: figures.root_dispersion,
                 at: now.system,

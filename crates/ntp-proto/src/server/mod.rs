@@ -78,7 +78,7 @@ mod worker;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ntp_time::{Monotonic, NtpTimestamp, SystemTime};
+use ntp_time::{Monotonic, NtpShort, NtpTimestamp, SystemTime};
 
 pub use access::{Access, AccessList, AccessRule, Networks, Refusal};
 pub use client_list::{ClientEntry, ClientList};
@@ -457,8 +457,8 @@ impl RequestContext<'_> {
             stratum: system.stratum,
             poll,
             precision: self.view.claim.precision,
-            root_delay: system.root_delay,
-            root_dispersion: system.root_dispersion,
+            root_delay: NtpShort::from_duration_ceil(system.root_delay),
+            root_dispersion: NtpShort::from_duration_ceil(system.root_dispersion),
             reference_id: system.reference_id,
             reference_timestamp: self.reference_timestamp(request, &system),
             origin_timestamp: request.transmit_timestamp,

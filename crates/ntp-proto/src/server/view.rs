@@ -55,7 +55,7 @@ pub struct Claim {
     /// Precision of the clock in log2 seconds.
     pub precision: i8,
     /// Round-trip delay to the reference clock.
-    pub root_delay: NtpShort,
+    pub root_delay: NtpDuration,
     /// Dispersion to the reference clock, as a function of time.
     pub root_dispersion: RootDispersion,
     /// Identifies the source of the time.
@@ -86,7 +86,7 @@ impl Claim {
         leap: LeapIndicator::Unsynchronized,
         stratum: Stratum::UNSYNCHRONIZED,
         precision: 0,
-        root_delay: NtpShort::ZERO,
+        root_delay: NtpDuration::ZERO,
         root_dispersion: RootDispersion {
             value: NtpDuration::MAX,
             at: SystemTime::from_nanos(0),
@@ -126,10 +126,7 @@ impl Claim {
         received: NtpTimestamp,
     ) -> SystemVariables {
         let root_dispersion = self.root_dispersion.at(now);
-        let distance =
-            u64::from(self.root_delay.to_bits()) / 2 + u64::from(root_dispersion.to_bits());
-        // 16.16 as 32.32, which cannot overflow: both are below 2^33.
-        if i64::try_from(distance << 16).is_ok_and(|distance| distance > self.limit.to_bits()) {
+        if self.root_delay.half() + root_dispersion > self.limit {
             return self.local.system_variables(received);
         }
         SystemVariables {
@@ -206,8 +203,8 @@ impl LocalMode {
         SystemVariables {
             leap: self.leap,
             stratum: self.stratum,
-            root_delay: NtpShort::ZERO,
-            root_dispersion: self.root_dispersion,
+            root_delay: NtpDuration::ZERO,
+            root_dispersion: self.root_dispersion.to_duration(),
             reference_id: self.reference_id,
             reference_timestamp,
         }
@@ -219,8 +216,8 @@ impl LocalMode {
 pub(super) struct SystemVariables {
     pub(super) leap: LeapIndicator,
     pub(super) stratum: Stratum,
-    pub(super) root_delay: NtpShort,
-    pub(super) root_dispersion: NtpShort,
+    pub(super) root_delay: NtpDuration,
+    pub(super) root_dispersion: NtpDuration,
     pub(super) reference_id: ReferenceId,
     pub(super) reference_timestamp: NtpTimestamp,
 }
@@ -231,8 +228,8 @@ impl SystemVariables {
         Self {
             leap: LeapIndicator::Unsynchronized,
             stratum: Stratum::KISS,
-            root_delay: NtpShort::ZERO,
-            root_dispersion: NtpShort::ZERO,
+            root_delay: NtpDuration::ZERO,
+            root_dispersion: NtpDuration::ZERO,
             reference_id: ReferenceId::new(code),
             reference_timestamp: NtpTimestamp::ZERO,
         }
@@ -255,7 +252,7 @@ pub struct RootDispersion {
 
 impl RootDispersion {
     /// The dispersion at `now`, rounded up, as an error bound must be.
-    pub fn at(&self, now: SystemTime) -> NtpShort {
+    pub fn at(&self, now: SystemTime) -> NtpDuration {
         /// Units of 2^-32 s per nanosecond.
         const UNITS: f64 = 4.294_967_296;
         // After a backward step of the clock the dispersion must not become smaller.
@@ -265,7 +262,7 @@ impl RootDispersion {
         // up.
         let whole = growth as i64;
         let growth = NtpDuration::from_bits(whole.saturating_add(i64::from(growth > whole as f64)));
-        NtpShort::from_duration_ceil(self.value + growth)
+        self.value + growth
     }
 }
 
@@ -284,9 +281,9 @@ mod tests {
         };
         let after = |seconds| dispersion.at(EPOCH + NtpDuration::from_seconds(seconds));
         assert_eq!(after(-100), after(0));
-        assert!(after(0).to_duration() >= NtpDuration::from_millis(1));
-        let grown = after(1000).to_duration() - after(0).to_duration();
-        assert!((grown - NtpDuration::from_millis(15)).abs() < NtpDuration::from_micros(31));
+        assert_eq!(after(0), NtpDuration::from_millis(1));
+        let grown = after(1000) - after(0) - NtpDuration::from_millis(15);
+        assert!(grown >= NtpDuration::ZERO && grown < NtpDuration::from_nanos(2));
     }
 
     #[test]
@@ -298,15 +295,15 @@ mod tests {
                 growth: Frequency::from_ratio(ratio),
             };
             let later = dispersion.at(EPOCH + NtpDuration::from_seconds(100));
-            assert_eq!(later.to_duration(), NtpDuration::from_seconds(1));
+            assert_eq!(later, NtpDuration::from_seconds(1));
         }
         let unsynchronized = Claim::UNSYNCHRONIZED.root_dispersion;
-        assert_eq!(unsynchronized.at(EPOCH), NtpShort::MAX);
+        assert_eq!(unsynchronized.at(EPOCH), NtpDuration::MAX);
         let without_bound = RootDispersion {
             growth: Frequency::from_ratio(f64::INFINITY),
             ..unsynchronized
         };
-        assert_eq!(without_bound.at(EPOCH), NtpShort::MAX);
+        assert_eq!(without_bound.at(EPOCH), NtpDuration::MAX);
     }
 
     fn synchronized(local: LocalMode) -> Claim {
@@ -314,7 +311,7 @@ mod tests {
             leap: LeapIndicator::None,
             stratum: Stratum::new(2),
             precision: -20,
-            root_delay: NtpShort::from_duration_ceil(NtpDuration::from_millis(200)),
+            root_delay: NtpDuration::from_millis(200),
             root_dispersion: RootDispersion {
                 value: NtpDuration::from_millis(100),
                 at: EPOCH,
@@ -342,7 +339,7 @@ mod tests {
         let lost = variables_after(&claim, 8_010);
         assert_eq!(lost.leap, LeapIndicator::Unsynchronized);
         assert_eq!(lost.stratum, Stratum::UNSYNCHRONIZED);
-        assert_eq!(lost.root_dispersion, NtpShort::MAX);
+        assert_eq!(lost.root_dispersion, NtpShort::MAX.to_duration());
         assert_eq!(lost.reference_id, ReferenceId::XNON);
     }
 

@@ -26,7 +26,7 @@ fn claim() -> Claim {
         leap: LeapIndicator::Insert,
         stratum: Stratum::new(2),
         precision: -23,
-        root_delay: NtpShort::from_bits(0x0123),
+        root_delay: NtpDuration::from_bits(0x0123_4560),
         root_dispersion: RootDispersion {
             value: NtpDuration::from_seconds(1),
             at: EPOCH,
@@ -169,7 +169,8 @@ fn every_field_of_a_reply_is_set() {
             stratum: Stratum::new(2),
             poll: PollInterval::from_log2(7),
             precision: -23,
-            root_delay: NtpShort::from_bits(0x0123),
+            // Rounded up.
+            root_delay: NtpShort::from_bits(0x0124),
             // 1 s, and 4 s of growth at a rate of one half.
             root_dispersion: NtpShort::from_bits(3 << 16),
             reference_id: ReferenceId::new([192, 0, 2, 1]),

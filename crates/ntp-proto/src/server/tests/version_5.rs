@@ -75,7 +75,7 @@ fn every_field_of_a_response_is_set() {
         stratum: Stratum::new(2),
         poll: PollInterval::from_log2(0),
         precision: -23,
-        root_delay: Time32::from_short(NtpShort::from_bits(0x0123)),
+        root_delay: Time32::from_bits(0x0012_3456),
         root_dispersion: Time32::from_bits(3 << 28),
         timescale: Timescale::Utc,
         era: Era::new(0),

@@ -211,8 +211,8 @@ impl RequestContext<'_> {
                 Kind::Time | Kind::CryptoNak | Kind::NtsNak => shortest,
             },
             precision: claim.precision,
-            root_delay: Time32::from_short(system.root_delay),
-            root_dispersion: Time32::from_short(system.root_dispersion),
+            root_delay: Time32::from_duration_ceil(system.root_delay),
+            root_dispersion: Time32::from_duration_ceil(system.root_dispersion),
             timescale: scale.timescale,
             era: Era::of(scale.apply(self.arrived)),
             flags: Flags {
