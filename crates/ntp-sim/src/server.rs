@@ -15,7 +15,7 @@ use ntp_proto::server::{
 use ntp_proto::wire::{Header, Mode, Packet, Version, Writer, v5};
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, NtpShort, NtpTimestamp, ReferenceId, Stratum,
-    SystemTime,
+    SystemTime, Timescale,
 };
 
 use crate::course::CourseState;
@@ -45,6 +45,8 @@ pub struct Server {
     pub interleaved: bool,
     /// Whether it answers version 5.
     pub version_5: bool,
+    /// Scale of its clock, which replies of version 5 state; `error` has its offset from UTC.
+    pub timescale: Timescale,
     /// Its stratum.
     pub stratum: u8,
     /// Its own root delay, seconds.
@@ -75,6 +77,7 @@ impl Server {
             transmit_delay: 0.0,
             interleaved: false,
             version_5: false,
+            timescale: Timescale::Utc,
             stratum: 1,
             root_delay: 0.0,
             root_dispersion: 0.0,
@@ -396,6 +399,7 @@ impl SimServer {
             },
             reference_id: self.config.reference_id,
             reference_timestamp: (now - NtpDuration::from_seconds(16)).to_ntp(),
+            timescale: self.config.timescale,
             ..Claim::UNSYNCHRONIZED
         }
     }

@@ -1,10 +1,12 @@
 //! Leap seconds: announced by the servers or a list, inserted by the kernel and recognised by the
 //! engine; or slewed, or smeared.
 
+use ntp_proto::client::VersionChoice;
 use ntp_proto::engine::Event;
 use ntp_proto::leap::{LeapHandling, LeapTable};
+use ntp_proto::wire::Version;
 use ntp_sim::{Action, LeapAnnouncement, Scenario, World};
-use ntp_time::{LeapIndicator, NtpDuration, SystemTime};
+use ntp_time::{LeapIndicator, NtpDuration, SystemTime, Timescale};
 
 /// 2028-06-30T22:00:00Z and the midnight that follows.
 const EVENING: SystemTime = SystemTime::from_nanos(1_846_015_200_000_000_000);
@@ -223,4 +225,27 @@ fn a_smeared_leap_second_takes_from_noon_to_noon() {
         let steps = &world.journal().steps;
         assert!(steps.iter().all(|(at, _)| at.as_seconds() < 60.0));
     }
+}
+
+/// They answer in TAI although UTC is asked for, which only version 5 can express.
+#[test]
+fn servers_that_know_tai_only_are_used_with_the_list() {
+    let scenario = Scenario::new("TAI").with_servers(3).modify(|world| {
+        for server in &mut world.servers {
+            server.version_5 = true;
+            server.timescale = Timescale::Tai;
+            server.error = 37.0;
+        }
+        for source in &mut world.engine.sources {
+            source.association.version = VersionChoice::Fixed(Version::V5);
+        }
+    });
+    let mut world = World::new(&scenario, 1);
+    world.run(600.0).unwrap();
+    assert!(!world.status().system.synchronized);
+    let table = LeapTable::parse(EMPTY_LIST).unwrap();
+    let mut world = World::new(&scenario.at(1.0, Action::LeapList(Some(table))), 1);
+    world.run(600.0).unwrap();
+    assert!(world.status().system.synchronized);
+    assert!(world.error().abs() < 1e-3, "{}", world.error());
 }

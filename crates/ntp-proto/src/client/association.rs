@@ -127,6 +127,8 @@ pub struct Association {
     interleaved: interleaved::InterleavedState,
     /// Finds loops, if this machine serves time to others in version 5.
     pub(super) loop_guard: Option<Box<LoopGuard>>,
+    /// TAI - UTC in seconds, if it is known, for servers that answer in TAI.
+    pub(super) tai_offset: Option<i32>,
     /// Versions that the server supports, if it states them.
     pub(super) server_versions: Option<SupportedVersions>,
     /// Number of requests that asked for them.
@@ -158,6 +160,7 @@ impl Association {
             extra: None,
             interleaved: interleaved::InterleavedState::new(config.interleaved),
             loop_guard: None,
+            tai_offset: None,
             server_versions: None,
             version_queries: 0,
             counters: PacketCounters::default(),
@@ -306,6 +309,12 @@ impl Association {
         if self.loop_guard.as_ref().map(|guard| guard.own()) != id {
             self.loop_guard = id.map(|id| Box::new(LoopGuard::new(id)));
         }
+    }
+
+    /// Sets TAI - UTC, in seconds. Servers of version 5 may answer in TAI, which is of no use
+    /// without it.
+    pub fn set_tai_offset(&mut self, offset: Option<i32>) {
+        self.tai_offset = offset;
     }
 
     /// IDs of the server and of all from which it takes its time, once they are known.

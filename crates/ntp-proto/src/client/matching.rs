@@ -199,7 +199,7 @@ impl Association {
             guard.record(offset, fields.reference_ids);
         }
         let correct = matches!(self.protection, Protection::None);
-        v5::content(packet, &fields, correct).map_err(Refusal::Rejected)
+        v5::content(packet, &fields, correct, self.tai_offset).map_err(Refusal::Rejected)
     }
 }
 

@@ -16,10 +16,10 @@
 //!
 //! # What a response states
 //! Timestamps are asked for in UTC. A server that smears leap seconds answers in its smeared scale, and
-//! is treated as such a server of version 4: by the reference ID that marks it. Other scales are
-//! refused. The leap indicator 3 means that the server knows nothing about leap seconds.
+//! is treated as such a server of version 4: by the reference ID that marks it. One that knows TAI
+//! only is used if the list of leap seconds has its offset. UT1 is refused. The leap indicator 3 means that the server knows nothing about leap seconds.
 
-use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Time32, Timescale};
+use ntp_time::{Era, LeapIndicator, NtpDuration, NtpTimestamp, ReferenceId, Time32, Timescale};
 use ntp_types::event::Rejection;
 
 use super::content::{MonotonicReceive, PathCorrection, ReplyContent};
@@ -160,22 +160,32 @@ pub(super) fn check_draft(packet: &Packet<'_>, request: &RequestFields) -> Resul
     same.then_some(()).ok_or(Rejection::Draft)
 }
 
-/// What the response states. `correct` is whether its correction is used.
+/// What the response states, in UTC or smeared UTC. `correct` is whether its correction is used,
+/// `tai_offset` is TAI - UTC in seconds.
 ///
 /// # Errors
-/// [`Rejection::Timescale`] if it is in a scale that we cannot use, [`Rejection::Correction`] if its
-/// correction is impossible.
+/// [`Rejection::Timescale`] if it is in a scale that we cannot convert, [`Rejection::Correction`] if
+/// its correction is impossible.
 pub(super) fn content(
     packet: &Packet<'_>,
     fields: &ResponseFields<'_>,
     correct: bool,
+    tai_offset: Option<i32>,
 ) -> Result<ReplyContent, Rejection> {
     let header = &packet.header;
-    let reference_id = match header.timescale {
-        Timescale::Utc => ReferenceId::default(),
-        Timescale::SmearedUtc => ReferenceId::SMEARED,
-        Timescale::Tai | Timescale::Ut1 => return Err(Rejection::Timescale),
+    let (reference_id, ahead) = match (header.timescale, tai_offset) {
+        (Timescale::Utc, _) => (ReferenceId::default(), 0),
+        (Timescale::SmearedUtc, _) => (ReferenceId::SMEARED, 0),
+        (Timescale::Tai, Some(offset)) => (ReferenceId::default(), offset),
+        (Timescale::Tai, None) | (Timescale::Ut1, _) => return Err(Rejection::Timescale),
     };
+    let to_utc = NtpDuration::from_seconds(-i64::from(ahead));
+    // Zero means "unknown", whatever the scale.
+    let in_utc = |timestamp: NtpTimestamp| match timestamp.is_zero() {
+        true => timestamp,
+        false => timestamp + to_utc,
+    };
+    let arrival = header.era.resolve(header.receive_timestamp);
     let correction = packet.correction.filter(|_| correct);
     Ok(ReplyContent {
         version: Version::V5,
@@ -189,10 +199,10 @@ pub(super) fn content(
         root_delay: root_error(header.root_delay),
         root_dispersion: root_error(header.root_dispersion),
         reference_id,
-        reference_timestamp: fields.reference_timestamp.unwrap_or(NtpTimestamp::ZERO),
-        receive_timestamp: header.receive_timestamp,
-        transmit_timestamp: header.transmit_timestamp,
-        era: Some(header.era),
+        reference_timestamp: in_utc(fields.reference_timestamp.unwrap_or(NtpTimestamp::ZERO)),
+        receive_timestamp: in_utc(header.receive_timestamp),
+        transmit_timestamp: in_utc(header.transmit_timestamp),
+        era: Some(arrival.map_or(header.era, |arrival| Era::of(arrival + to_utc))),
         monotonic: fields.monotonic,
         correction: correction.map(path_correction).transpose()?.flatten(),
     })

@@ -34,10 +34,12 @@ impl Engine {
         position: usize,
         input: SourceInput<'_>,
     ) -> Notice {
+        let tai_offset = self.tai_offset(now);
         let mut context = Context {
             rng: &mut self.rng,
             outputs: &mut self.outputs,
             local_identity: &self.local_identity,
+            tai_offset,
             stratum_limit: self.config.local_stratum.min(Stratum::UNSYNCHRONIZED),
             authenticity: &mut self.replay.authenticity,
         };

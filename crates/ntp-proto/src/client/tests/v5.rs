@@ -397,6 +397,45 @@ fn unknown_leap_information_is_no_lack_of_synchronisation_and_smeared_time_is_ma
 }
 
 #[test]
+fn a_response_in_tai_is_used_if_its_offset_is_known() {
+    let tai: Change<'_> = &|header| {
+        let to_tai = NtpDuration::from_seconds(37);
+        header.timescale = Timescale::Tai;
+        header.receive_timestamp = header.receive_timestamp + to_tai;
+        header.transmit_timestamp = header.transmit_timestamp + to_tai;
+    };
+    let mut client = Client::version_5(Protection::None);
+    let refused = client.poll(&with_header(tai));
+    assert_eq!(refused.err(), Some(Rejection::Timescale));
+    client.association.set_tai_offset(Some(37));
+    let request = client.request();
+    let arrival = (client.system() + ONE_WAY).to_ntp();
+    let response = client.respond(&request, &with_header(tai));
+    let Ok(Reply::Time(accepted)) = client.receive(&response) else {
+        panic!("a measurement");
+    };
+    assert_eq!(accepted.content.receive_timestamp, arrival);
+    assert_eq!(accepted.content.transmit_timestamp, arrival);
+    // The era changes in TAI before it changes in UTC.
+    let eras = [(36, 0), (38, 1)].map(|(seconds, expected)| {
+        let content = client.time(&with_header(&|header| {
+            tai(header);
+            header.era = Era::new(1);
+            header.receive_timestamp = NtpTimestamp::from_bits(seconds << 32);
+            header.transmit_timestamp = header.receive_timestamp;
+        }));
+        (content.content.era, Some(Era::new(expected)))
+    });
+    eras.iter()
+        .for_each(|(era, expected)| assert_eq!(era, expected));
+    let zero = client.poll(&with_header(&|header| {
+        tai(header);
+        header.receive_timestamp = NtpTimestamp::ZERO;
+    }));
+    assert_eq!(zero.err(), Some(Rejection::Timestamps));
+}
+
+#[test]
 fn a_server_of_an_older_draft_is_found() {
     let mut client = Client::version_5(Protection::None);
     let older = draft::NAMES[1].as_bytes();

@@ -150,6 +150,8 @@ pub(super) struct Context<'a> {
     pub(super) rng: &'a mut Rng,
     pub(super) outputs: &'a mut VecDeque<Output>,
     pub(super) local_identity: &'a LocalIdentity,
+    /// TAI - UTC in seconds, if it is known.
+    pub(super) tai_offset: Option<i32>,
     /// Servers must be below it.
     pub(super) stratum_limit: Stratum,
     /// What the datagram of this input proved.

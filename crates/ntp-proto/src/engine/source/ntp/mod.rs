@@ -132,6 +132,7 @@ impl NtpSource {
     }
 
     fn receive(&mut self, now: Now, datagram: &Datagram<'_>, context: &mut Context<'_>) -> Notice {
+        self.association.set_tai_offset(context.tai_offset);
         let reply = self.association.receive(
             now.monotonic,
             datagram,
