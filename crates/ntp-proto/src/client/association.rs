@@ -9,35 +9,26 @@
 //! own reading first and is replaced by the kernel's timestamp when that arrives. Whichever is
 //! present when the reply arrives is used: waiting for the better one would need another timer, and
 //! the timestamp of a late reply's request has been queued for a round trip already.
+//!
+//! `request.rs` opens exchanges, `reply.rs` and `matching.rs` close them.
 
 use std::net::SocketAddr;
 
-use ntp_time::{Monotonic, NtpDuration, NtpTimestamp, PollInterval, PollLimits, Stamp, Stratum};
+use ntp_time::{Monotonic, NtpDuration, PollInterval, PollLimits, Stamp};
 use rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
-use super::interleaved::{self, AnsweredExchange, FOLLOW_UP, InterleavedFields, ReplyMode};
+use super::interleaved;
 use super::loop_guard::LoopGuard;
-use super::matching::{Exchange, Expected, Matched, Purpose, Refusal};
+use super::matching::{Exchange, Purpose};
 use super::negotiation::{Negotiation, VersionChoice};
 use super::protection::{Authenticity, Protection};
-use super::sanity::{self, LocalIdentity};
-use super::v5::{DraftChoice, RequestFields};
-use super::{
-    Datagram, ExchangeId, KissCode, NtsSession, PacketCounters, Reach, Rejection, ReplyContent,
-    Schedule,
-};
+use super::v5::DraftChoice;
+use super::{ExchangeId, NtsSession, PacketCounters, Reach, ReplyContent, Schedule};
 use crate::nts::NextProtocol;
 use crate::reference_ids::{BloomFilter, ServerId};
-use crate::wire::v5::{ClientCookie, SupportedVersions, draft};
-use crate::wire::{Header, Mode, Version};
-
-/// Time after which an exchange is closed without a reply. Longer than any path (a geostationary
-/// hop takes 0.3 s each way), shorter than any steady interval.
-const REPLY_TIMEOUT: NtpDuration = NtpDuration::from_seconds(5);
-
-/// Delay of a burst that is started by a reply.
-const BURST_DELAY: NtpDuration = NtpDuration::from_seconds(2);
+use crate::wire::Version;
+use crate::wire::v5::SupportedVersions;
 
 /// Delay of a request after a change of the network: routes follow addresses.
 const NETWORK_GRACE: NtpDuration = NtpDuration::from_seconds(1);
@@ -72,39 +63,6 @@ impl Default for AssociationConfig {
     }
 }
 
-/// A request to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The datagram. On the heap: the allocation is negligible beside the socket of each request,
-    /// and an inline buffer for the longest request would make every output of the engine a
-    /// kilobyte.
-    pub payload: Vec<u8>,
-}
-
-/// A reply that passed all tests.
-#[derive(Clone, Copy, Debug)]
-pub struct Accepted {
-    /// Transmit timestamp of the request.
-    pub sent: Stamp,
-    /// Receive timestamp of the reply.
-    pub received: Stamp,
-    /// What the server states.
-    pub content: ReplyContent,
-    /// Why the source must not be selected, although the measurement is valid.
-    pub exclusion: Option<Rejection>,
-}
-
-/// Result of an accepted datagram.
-#[derive(Clone, Copy, Debug)]
-pub enum Reply {
-    /// A complete measurement.
-    Time(Accepted),
-    /// A valid reply whose transmit timestamp arrives with the next one, in interleaved mode.
-    Incomplete,
-    /// A kiss-o'-death in reply to our request.
-    Kiss(KissCode),
-}
-
 /// Client state for one server address.
 #[derive(Clone, Debug)]
 pub struct Association {
@@ -113,18 +71,18 @@ pub struct Association {
     /// Draft of requests of version 5.
     pub(super) draft: DraftChoice,
     pub(super) protection: Protection,
-    reach: Reach,
+    pub(super) reach: Reach,
     /// Polls with an authentic reply, usable or not.
-    answered: Reach,
+    pub(super) answered: Reach,
     pub(super) schedule: Schedule,
     pub(super) exchange: Option<Exchange>,
     /// Time of the last scheduled request.
-    last_poll: Monotonic,
+    pub(super) last_poll: Monotonic,
     /// Time of the next scheduled request.
-    next_scheduled: Monotonic,
+    pub(super) next_scheduled: Monotonic,
     /// An additional request outside of the schedule.
-    extra: Option<(Monotonic, Purpose)>,
-    interleaved: interleaved::InterleavedState,
+    pub(super) extra: Option<(Monotonic, Purpose)>,
+    pub(super) interleaved: interleaved::InterleavedState,
     /// Finds loops, if this machine serves time to others in version 5.
     pub(super) loop_guard: Option<Box<LoopGuard>>,
     /// TAI - UTC in seconds, if it is known, for servers that answer in TAI.
@@ -132,16 +90,12 @@ pub struct Association {
     /// Versions that the server supports, if it states them.
     pub(super) server_versions: Option<SupportedVersions>,
     /// Number of requests that asked for them.
-    version_queries: u8,
-    counters: PacketCounters,
-    last_content: Option<ReplyContent>,
+    pub(super) version_queries: u8,
+    pub(super) counters: PacketCounters,
+    pub(super) last_content: Option<ReplyContent>,
     /// Result of the authentication of the last datagram.
     pub(super) authenticity: Authenticity,
 }
-
-/// Number of requests that ask which versions the server supports. The answer is for operators
-/// only, and a server that ignores the question need not be asked for ever.
-const MAX_VERSION_QUERIES: u8 = 4;
 
 impl Association {
     /// Creates an association that sends its first request at `start`.
@@ -323,108 +277,6 @@ impl Association {
         guard.filter(|_| self.version() == Version::V5)?.filter()
     }
 
-    /// Opens an exchange. The caller has closed the previous one.
-    ///
-    /// Returns `None` if no NTS cookie is left. Then no exchange is opened, and the next attempt is
-    /// made at the next poll.
-    pub fn request(
-        &mut self,
-        now: Monotonic,
-        id: ExchangeId,
-        rng: &mut impl RngCore,
-    ) -> Option<Request> {
-        // A timestamp of zero means "unknown".
-        let nonce = rng.next_u64().max(1);
-        let extra = self.extra.take().filter(|_| now < self.next_scheduled);
-        let purpose = extra.map_or(Purpose::Poll, |(_, purpose)| purpose);
-        if purpose == Purpose::Poll {
-            self.choose_version(rng);
-        }
-        let expected = if self.version() == Version::V5 {
-            Expected::Cookie(self.version_5_fields(nonce, purpose))
-        } else {
-            Expected::Origin {
-                nonce: NtpTimestamp::from_bits(nonce),
-                interleaved: match purpose {
-                    Purpose::Fallback => None,
-                    _ => self.interleaved.request_fields(rng),
-                },
-                offered: self.negotiation.offers(),
-            }
-        };
-        // Additional requests do not count as polls.
-        if purpose == Purpose::Poll {
-            self.reach.record_poll();
-            self.answered.record_poll();
-            self.last_poll = now;
-            self.next_scheduled = self.schedule.record_request(now, rng);
-        }
-        self.exchange = None;
-        let payload = match &expected {
-            Expected::Cookie(fields) => self.protection.request_v5(fields, rng),
-            Expected::Origin {
-                nonce,
-                interleaved,
-                offered,
-            } => {
-                let header = Header {
-                    reference_timestamp: if *offered {
-                        draft::MARKERS[0]
-                    } else {
-                        NtpTimestamp::ZERO
-                    },
-                    ..request_header(self.version(), *nonce, *interleaved)
-                };
-                self.protection.request(&header, rng)
-            }
-        }?;
-        self.exchange = Some(Exchange {
-            id,
-            expected,
-            purpose,
-            sent: None,
-            deadline: now + REPLY_TIMEOUT,
-        });
-        self.counters.sent += 1;
-        Some(Request { payload })
-    }
-
-    /// Chooses the version of a scheduled poll, and its draft.
-    fn choose_version(&mut self, rng: &mut impl RngCore) {
-        let version = self.version();
-        self.negotiation.begin_poll();
-        if self.version() != version {
-            self.version_changed();
-        }
-        if self.version() == Version::V5 {
-            self.draft.begin_poll();
-            if let Some(guard) = &mut self.loop_guard {
-                guard.begin_poll(rng);
-            }
-        }
-    }
-
-    /// Timestamps and cookies of one version mean nothing in another.
-    pub(super) fn version_changed(&mut self) {
-        self.interleaved.discard_timestamps();
-    }
-
-    fn version_5_fields(&mut self, cookie: u64, purpose: Purpose) -> RequestFields {
-        let server_information =
-            self.server_versions.is_none() && self.version_queries < MAX_VERSION_QUERIES;
-        self.version_queries += u8::from(server_information);
-        RequestFields {
-            cookie: ClientCookie::from_bits(cookie),
-            draft: self.draft.name(),
-            interleaved: match purpose {
-                Purpose::Fallback => None,
-                _ => self.interleaved.server_cookie(),
-            },
-            server_information,
-            reference_ids: self.loop_guard.as_ref().map(|guard| guard.next_offset()),
-        }
-    }
-
     /// Records a transmit timestamp. Of several, the one taken closest to the wire is used.
     pub fn transmitted(&mut self, id: ExchangeId, stamp: Stamp) {
         if let Some(exchange) = self.exchange.as_mut().filter(|exchange| exchange.id == id)
@@ -460,105 +312,6 @@ impl Association {
     pub fn discard_timestamps(&mut self) -> Option<ExchangeId> {
         self.interleaved.discard_timestamps();
         self.abandon()
-    }
-
-    /// Processes a datagram from the socket of the open exchange. A rejection that is not the
-    /// server's fault changes nothing; any other result closes the exchange.
-    pub fn receive(
-        &mut self,
-        now: Monotonic,
-        datagram: &Datagram<'_>,
-        local_identity: &LocalIdentity,
-        stratum_limit: Stratum,
-    ) -> Result<Reply, Rejection> {
-        self.counters.received += 1;
-        self.authenticity = Authenticity::NotChecked;
-        let matched = self
-            .match_reply(now, datagram)
-            .inspect_err(|rejection| self.count_mismatch(*rejection))?;
-        self.exchange = None;
-        self.answered.record_reply();
-        let result = match matched.statement {
-            Ok(content) => sanity::check_server(&content, local_identity, stratum_limit)
-                .and_then(|()| self.process_reply(now, datagram, &matched, content)),
-            Err(Refusal::Kiss(kiss)) => {
-                self.counters.unusable += 1;
-                return Ok(Reply::Kiss(kiss));
-            }
-            Err(Refusal::Rejected(rejection)) => Err(rejection),
-        };
-        result.inspect_err(|_| self.counters.unusable += 1)
-    }
-
-    /// Processes a reply of the server except for its authentication.
-    fn process_reply(
-        &mut self,
-        now: Monotonic,
-        datagram: &Datagram<'_>,
-        matched: &Matched,
-        content: ReplyContent,
-    ) -> Result<Reply, Rejection> {
-        let answered = AnsweredExchange {
-            id: datagram.exchange,
-            sent: matched.sent,
-            received: datagram.received,
-            content,
-            server_cookie: matched.server_cookie,
-            at: now,
-            measured: matched.mode != ReplyMode::Interleaved,
-        };
-        let measurable = if matched.mode == ReplyMode::Interleaved {
-            self.interleaved.complete(now, &content)
-        } else {
-            Some(answered)
-        };
-        if let Some(exchange) = measurable {
-            sanity::check_timestamps(&exchange.content)?;
-            exchange.check_correction()?;
-        }
-        self.counters.accepted += 1;
-        self.last_content = Some(content);
-        self.reach.record_reply();
-        if self.schedule.record_reply(now) {
-            self.next_scheduled = now + BURST_DELAY;
-        }
-        let completes = measurable.is_some();
-        self.interleaved
-            .record_exchange(answered, matched.mode, completes);
-        let Some(exchange) = measurable else {
-            if self.interleaved.needs_follow_up(now, self.next_scheduled) {
-                self.extra = Some((now + FOLLOW_UP, Purpose::FollowUp));
-            }
-            return Ok(Reply::Incomplete);
-        };
-        Ok(Reply::Time(Accepted {
-            sent: exchange.sent,
-            received: exchange.received,
-            content: exchange.content,
-            exclusion: self.exclusion(&content),
-        }))
-    }
-
-    fn count_mismatch(&mut self, rejection: Rejection) {
-        match rejection {
-            Rejection::CryptoNak | Rejection::UnexpectedNak => {
-                self.counters.unusable += 1;
-                self.counters.crypto_naks += 1;
-            }
-            Rejection::NtsNak => {
-                self.counters.unusable += 1;
-                self.counters.nts_naks += 1;
-            }
-            _ => self.counters.bogus += 1,
-        }
-    }
-
-    /// Why the source must not be selected, by the reference IDs of its server.
-    fn exclusion(&self, content: &ReplyContent) -> Option<Rejection> {
-        let guard = self.loop_guard.as_ref();
-        guard
-            .filter(|_| content.version == Version::V5)?
-            .exclusion(content)
     }
 
     /// Raises the interval to what the server permits (version 5), at most `limit`.
@@ -608,20 +361,5 @@ impl Association {
         self.next_scheduled = self.schedule.handle_rate_kiss(now, rng);
         self.interleaved.disable();
         self.extra = None;
-    }
-}
-
-/// Header of a client request: version, mode and nonce only, plus the fields that interleaved mode
-/// needs. Fields that a server does not need cannot be used to track or to manipulate the client.
-fn request_header(
-    version: Version,
-    nonce: NtpTimestamp,
-    fields: Option<InterleavedFields>,
-) -> Header {
-    Header {
-        origin_timestamp: fields.map_or(NtpTimestamp::ZERO, |fields| fields.origin),
-        receive_timestamp: fields.map_or(NtpTimestamp::ZERO, |fields| fields.receive),
-        transmit_timestamp: nonce,
-        ..Header::blank(version, Mode::Client)
     }
 }

@@ -17,13 +17,15 @@ mod negotiation;
 mod nts;
 mod protection;
 mod reach;
+mod reply;
+mod request;
 pub mod sanity;
 pub mod schedule;
 #[cfg(test)]
 mod tests;
 mod v5;
 
-pub use association::{Accepted, Association, AssociationConfig, Reply, Request};
+pub use association::{Association, AssociationConfig};
 pub use content::{MonotonicReceive, PathCorrection, ReplyContent};
 pub use exchange::{Datagram, ExchangeId};
 pub use negotiation::{Negotiation, VersionChoice};
@@ -32,5 +34,7 @@ pub use ntp_types::statistics::PacketCounters;
 pub use nts::NtsSession;
 pub use protection::{Authentication, Authenticity, Protection};
 pub use reach::Reach;
+pub use reply::{Accepted, Reply};
+pub use request::Request;
 pub use sanity::{LocalIdentity, reference_id_of};
 pub use schedule::Schedule;
