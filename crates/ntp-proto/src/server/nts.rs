@@ -75,6 +75,9 @@ impl<'a> NtsFields<'a> {
     /// The fields of NTS in a request of version 5.
     #[inline(never)]
     pub(super) fn search_version_5(packet: &v5::Packet<'a>) -> Option<Self> {
+        if !packet.has_nts {
+            return None;
+        }
         let mut search = NtsSearch::default();
         let mut fields = packet.fields();
         loop {

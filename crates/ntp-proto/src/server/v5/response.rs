@@ -220,6 +220,7 @@ impl Response<'_> {
             }
             _ => self
                 .values
+                .as_ref()
                 .and_then(|values| values.answer(&parsed))
                 .unwrap_or(padding),
         };

@@ -15,6 +15,8 @@ pub struct Packet<'a> {
     pub mac: Option<Mac<'a>>,
     /// The correction field, if there is one. Nothing authenticates it.
     pub correction: Option<Correction>,
+    /// Whether it has an authenticator of NTS.
+    pub has_nts: bool,
     octets: &'a [u8],
     /// Length of what a MAC covers.
     covered: usize,
@@ -38,6 +40,7 @@ impl<'a> Packet<'a> {
             draft: None,
             mac: None,
             correction: None,
+            has_nts: false,
             octets,
             covered: octets.len(),
         };
@@ -57,6 +60,7 @@ impl<'a> Packet<'a> {
             match field.field_type {
                 field_type::DRAFT => packet.draft = packet.draft.or(Some(field.body)),
                 field_type::MAC | field_type::CORRECTION => packet.keep(Field::parse(field), at),
+                ExtensionField::NTS_AUTHENTICATOR => packet.has_nts = true,
                 _ => {}
             }
         }
@@ -88,6 +92,7 @@ impl<'a> Packet<'a> {
                 draft: Some(field.name().as_bytes()),
                 mac: None,
                 correction: None,
+                has_nts: false,
                 octets,
                 covered: octets.len(),
             };
