@@ -48,6 +48,7 @@ impl Discipline {
         self.prediction.take();
         if let Some(index) = self.index(key) {
             self.release_slot(index);
+            self.pairs.remove(key);
             self.sources.remove(index);
         }
     }
@@ -132,7 +133,9 @@ impl Discipline {
         if !better && !absent(candidate) {
             return None;
         }
+        let key = self.sources[worst].key;
         self.release_slot(worst);
+        self.pairs.remove(key);
         Some(())
     }
 
@@ -147,7 +150,6 @@ impl Discipline {
             return;
         };
         self.bank.for_each(|filter| filter.remove_source(slot));
-        self.pairs.remove(self.sources[index].key);
         self.slots_used -= 1;
         let last = self.slots_used;
         for source in &mut self.sources {
@@ -163,6 +165,10 @@ impl Discipline {
         let excluded = |source: &Source| source.slot.is_some() && !source.has_precedence;
         if !self.sources.iter().any(excluded) {
             return;
+        }
+        let forgotten = |source: &&Source| excluded(source) && !source.unsteady;
+        for source in self.sources.iter().filter(forgotten) {
+            self.pairs.remove(source.key);
         }
         self.release_slots(excluded);
         let Some(best) = self.best_slot() else {

@@ -75,6 +75,7 @@ mod source;
 mod steering;
 mod stepout;
 mod trend;
+mod unsteady;
 mod update;
 
 #[cfg(test)]
@@ -489,6 +490,7 @@ impl Discipline {
         let guarantee = self.select(measurement.at);
         let source = &self.sources[index];
         if !(source.eligible && source.in_use) {
+            self.learn_server_wander(index);
             return MeasurementOutcome::NotSelected;
         }
         self.apply_precedence();
@@ -543,19 +545,23 @@ impl Discipline {
         };
         let frequency = self.bank.moments().frequency;
         let source = &self.sources[index];
-        let Some(own) = source.pair_sample(&self.bank) else {
+        let Some(own) = source
+            .pair_sample(&self.bank)
+            .filter(|_| source.is_compared(now))
+        else {
             return;
         };
-        let key = source.key;
+        let (key, law) = (source.key, source.law);
         let prior = source.asymmetry_prior();
         for other in self.sources.iter().filter(|other| other.key != key) {
             if let Some(sample) = other
                 .pair_sample(&self.bank)
-                .filter(|_| other.takes_part(now))
+                .filter(|_| other.is_compared(now))
             {
                 let prior = 2.0 * (prior + other.asymmetry_prior()) + pairs::PRIOR_FLOOR;
+                let jumps = law != NoiseLaw::Queue || other.law != NoiseLaw::Queue;
                 self.pairs
-                    .observe((key, own), (other.key, sample), frequency, prior);
+                    .observe((key, own), (other.key, sample), frequency, (prior, jumps));
             }
         }
         for index in 0..self.sources.len() {
@@ -568,6 +574,7 @@ impl Discipline {
                 self.sources[index].wander = rate;
             }
         }
+        self.judge_steadiness(index, now);
     }
 
     /// Updates path and noise models, also with samples that are then not used. Returns the noise

@@ -33,8 +33,10 @@
 use ntp_time::{FreeTime, NtpDuration};
 
 use super::bank::LEAK;
+use super::confidence::OUTLIER;
 use super::math;
 use super::source::SourceKey;
+use super::update::MAX_FREQUENCY_JUMP;
 
 /// Number of rates.
 const RUNGS: usize = 9;
@@ -123,8 +125,9 @@ impl Pair {
     }
 
     /// Adds the newest samples of both, if neither was used before. `frequency` is that of the
-    /// clock, s/s.
-    fn observe(&mut self, [first, second]: [PairSample; 2], frequency: f64) {
+    /// clock, s/s. After a jump that no drift explains the distance is forgotten, if `prior` is its
+    /// variance then.
+    fn observe(&mut self, [first, second]: [PairSample; 2], frequency: f64, prior: Option<f64>) {
         let times = [first.at, second.at];
         let seen = |used: [FreeTime; 2]| used[0] == times[0] || used[1] == times[1];
         if self.used.is_some_and(seen) {
@@ -139,7 +142,14 @@ impl Pair {
         self.at = now;
         let apart = (first.at - second.at).as_seconds_f64();
         let difference = (first.phase - second.phase).as_seconds_f64() - frequency * apart;
-        self.update(difference, first.variance + second.variance, elapsed);
+        let noise = first.variance + second.variance;
+        let known = self.rungs[RUNGS - 1];
+        let usual = OUTLIER * (noise + known.variance).sqrt() + MAX_FREQUENCY_JUMP * elapsed;
+        if let Some(prior) = prior.filter(|_| (difference - known.mean).abs() > usual) {
+            self.forget_distance(prior);
+            self.used = Some(times);
+        }
+        self.update(difference, noise, elapsed);
     }
 
     fn update(&mut self, difference: f64, noise: f64, elapsed: f64) {
@@ -225,13 +235,15 @@ impl Pairs {
         }
     }
 
-    /// Adds the newest sample of source `a`, beside the newest one of `b`.
+    /// Adds the newest sample of source `a`, beside the newest one of `b`. `prior` is the variance of
+    /// the difference of two biases; `jumps` is whether one of them may jump without being in the
+    /// joint state, where jumps are noticed.
     pub(super) fn observe(
         &mut self,
         a: (SourceKey, PairSample),
         b: (SourceKey, PairSample),
         frequency: f64,
-        prior: f64,
+        (prior, jumps): (f64, bool),
     ) {
         let [first, second] = if a.0 < b.0 { [a, b] } else { [b, a] };
         let keys = [first.0, second.0];
@@ -240,7 +252,7 @@ impl Pairs {
             self.0.push(Pair::new(keys, prior));
             self.0.len() - 1
         });
-        self.0[index].observe([first.1, second.1], frequency);
+        self.0[index].observe([first.1, second.1], frequency, jumps.then_some(prior));
     }
 
     /// Squared rate of a source, given the others that answer: as small as half of all confirm.
@@ -293,7 +305,12 @@ mod tests {
                 for other in (0..N).filter(|other| *other != source) {
                     if let Some(beside) = newest[other] {
                         let key = |index: usize| SourceKey(index as u32);
-                        pairs.observe((key(source), sample), (key(other), beside), 0.0, PRIOR);
+                        pairs.observe(
+                            (key(source), sample),
+                            (key(other), beside),
+                            0.0,
+                            (PRIOR, false),
+                        );
                     }
                 }
             }

@@ -49,7 +49,7 @@ impl CandidateCriteria {
     fn interval(&self, source: &Source) -> Option<Interval> {
         let last = source
             .last
-            .filter(|_| source.eligible && !source.is_stale(self.now))?;
+            .filter(|_| source.eligible && !source.unsteady && !source.is_stale(self.now))?;
         let interval = last.propagate(&self.propagation);
         (interval.half_width <= self.widest).then_some(interval)
     }
@@ -162,7 +162,7 @@ impl Discipline {
             absent: self
                 .sources
                 .iter()
-                .filter(|source| source.eligible || source.samples > 0)
+                .filter(|source| (source.eligible || source.samples > 0) && !source.unsteady)
                 .filter(|source| {
                     !source.options.noselect && (!trusted_only || source.options.trust)
                 })
@@ -217,7 +217,8 @@ impl Discipline {
             |source: &Source| source.selected && permitted(source) && source.options.prefer;
         let preferred_only = self.sources.iter().any(preferred);
         for source in &mut self.sources {
-            source.has_precedence = permitted(source) && (!preferred_only || source.options.prefer);
+            source.has_precedence =
+                permitted(source) && (!preferred_only || source.options.prefer) && !source.unsteady;
             source.selected &= majority;
             source.in_use = source.selected && source.has_precedence;
         }

@@ -127,6 +127,8 @@ pub(super) struct Source {
     pub(super) rates: RateWindow,
     /// Noise of the last sample.
     pub(super) noise: Option<Noise>,
+    /// Whether it moves more than it states: see `unsteady`.
+    pub(super) unsteady: bool,
     /// Square of the rate at which its bias moves, s^2/s: see `pairs`.
     pub(super) wander: f64,
     pub(super) last_used: Option<FreeTime>,
@@ -166,6 +168,7 @@ impl Source {
             points: Points::new(),
             rates: RateWindow::default(),
             noise: None,
+            unsteady: false,
             wander: 0.0,
             last_used: None,
             consecutive_outliers: 0,
@@ -223,10 +226,22 @@ impl Source {
         self.slot.is_some() && self.in_use && !self.is_stale(now)
     }
 
+    /// Whether its movement against the others is learnt: reference clocks also while they are
+    /// falsetickers, because a precise one of them may be the witness of which one drifts.
+    pub(super) fn is_compared(&self, now: FreeTime) -> bool {
+        let is_clock = self.law != NoiseLaw::Queue && self.eligible && !self.is_stale(now);
+        is_clock || self.takes_part(now)
+    }
+
     /// Whether it has not answered for [`STALE_INTERVALS`].
     pub(super) fn is_stale(&self, now: FreeTime) -> bool {
         self.last
             .is_some_and(|last| (now - last.at).as_seconds_f64() > STALE_INTERVALS * self.spacing)
+    }
+
+    /// The error that it states for itself, seconds.
+    pub(super) fn stated_error(&self) -> f64 {
+        self.server_error
     }
 
     /// Time between the last two samples in seconds, at least [`MIN_SPACING`].

@@ -16,11 +16,11 @@ use super::gate::{Drift, DriftTest, Evidence, OUTLIERS_TO_ACT, Remedy, SAMPLES_B
 use super::hypothesis::{Hypothesis, ObservationIndex};
 use super::noise::Noise;
 use super::pairs::PRIOR_FLOOR;
-use super::{Cause, Discipline, FrequencyPrior, Measurement, MeasurementOutcome};
+use super::{Cause, Discipline, FrequencyPrior, Measurement, MeasurementOutcome, NoiseLaw};
 
 /// Largest frequency change attributed to one event, s/s: a jump of the oscillator is at most as
 /// large as its whole error may be, 100 ppm.
-const MAX_FREQUENCY_JUMP: f64 = 1e-4;
+pub(super) const MAX_FREQUENCY_JUMP: f64 = 1e-4;
 
 /// A sample of a source in the joint state.
 pub(super) struct Sample<'a> {
@@ -189,7 +189,10 @@ impl Discipline {
         let at = sample.measurement.at;
         let source = &mut self.sources[sample.index];
         source.drift_test = DriftTest::default();
-        let last_used = source.last_used;
+        let since = source.last_used;
+        let since = since.map_or(1.0, |used| (at - used).as_seconds_f64().max(1.0));
+        // A reference clock has no path that changes. If it drifts, its pairs must show it.
+        let jumped = source.law == NoiseLaw::Queue || deviation.abs() > MAX_FREQUENCY_JUMP * since;
         let cause = evidence.cause();
         match cause {
             Cause::Path => {
@@ -198,7 +201,9 @@ impl Discipline {
                 self.update(sample);
             }
             Cause::Server => {
-                self.forget_distances(sample.index);
+                if jumped {
+                    self.forget_distances(sample.index);
+                }
                 self.reset_component(
                     sample.observation,
                     sample.y,
@@ -211,7 +216,6 @@ impl Discipline {
                     self.apply_remedy(remedy);
                     return MeasurementOutcome::Restarted;
                 }
-                let since = last_used.map_or(1.0, |used| (at - used).as_seconds_f64().max(1.0));
                 let jump = (deviation / since).abs().min(MAX_FREQUENCY_JUMP);
                 self.bank.for_each(|filter| filter.widen(0.0, jump * jump));
                 self.reset_component(
