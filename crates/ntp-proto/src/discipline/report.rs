@@ -105,6 +105,10 @@ pub struct ErrorFigures {
     pub best: SourceKey,
 }
 
+/// Time after the start for which the estimated frequency is compared with what the majority
+/// permits, seconds. Later the mean since the start is no measure of the present frequency.
+const STARTUP: f64 = 600.0;
+
 impl Discipline {
     /// Prediction from the last sample on. Returns `None` until a majority has started the filters,
     /// and after the phase was forgotten. It is computed once after each change.
@@ -280,7 +284,8 @@ impl Discipline {
     /// that the truth is inside a span of some half-width; a line through the first span and the
     /// present one may be wrong by the sum of their half-widths over the time between, and within
     /// the first minute subtle liars can cause that. Later it is negligible: 3 ppm after an hour
-    /// for 5 ms each.
+    /// for 5 ms each. A precise source that drifts takes the estimate to a frequency which no such
+    /// line has: the widening then reaches from the estimate to the farthest line.
     fn startup_drift(&self, now: FreeTime) -> f64 {
         let Some((guarantee, start)) = self.guarantee.zip(self.start_interval) else {
             return 0.0;
@@ -288,7 +293,11 @@ impl Discipline {
         let age = (now - start.at).as_seconds_f64().max(1.0);
         // The oscillator's frequency is not further off than its prior allows.
         let most = CLAIM * self.prior.uncertainty.as_ratio();
-        ((start.half_width + guarantee.interval.half_width) / age).min(most)
+        let permitted = (start.half_width + guarantee.interval.half_width) / age;
+        let moved = (guarantee.interval.phase - start.phase).as_seconds_f64();
+        let apart = (self.bank.moments().frequency - moved / age).abs();
+        let is_outside = age < STARTUP && apart > permitted;
+        (permitted + if is_outside { apart } else { 0.0 }).min(most)
     }
 
     /// How to propagate correctness intervals to `now`.
