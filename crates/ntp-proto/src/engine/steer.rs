@@ -86,6 +86,8 @@ impl Engine {
     pub(super) fn steer(&mut self, now: Now, outcome: &MeasurementOutcome) {
         if *outcome == MeasurementOutcome::Restarted {
             self.emit(Event::DisciplineRestarted {});
+            // Without an estimate nothing is known of the clock's error.
+            self.refresh_status(now);
         }
         if *outcome == MeasurementOutcome::FrequencyReplaced {
             // Corrections that were based on the wrong frequency do not count.
