@@ -46,6 +46,8 @@ pub struct Receiver {
     /// Probability with which a pulse is dated by its other edge, and the width of the pulse in
     /// seconds.
     pub wrong_edge: Option<(f64, f64)>,
+    /// Probability with which a second pulse follows, and after how many seconds.
+    pub extra_pulse: Option<(f64, f64)>,
 }
 
 /// What a reference clock yields.
@@ -134,6 +136,10 @@ pub(crate) struct SimRefClock {
     pub(crate) opened_by: Option<(usize, SourceId)>,
     /// A sample is scheduled.
     pub(crate) is_running: bool,
+    /// The next sample is an extra pulse that is late by this many seconds.
+    extra: Option<f64>,
+    /// Time from the last regular sample to that one.
+    since_regular: f64,
     rng: Rng,
 }
 
@@ -146,6 +152,8 @@ impl SimRefClock {
             config,
             opened_by: None,
             is_running: false,
+            extra: None,
+            since_regular: 0.0,
             rng,
         }
     }
@@ -159,7 +167,8 @@ impl SimRefClock {
         leap: LeapIndicator,
     ) -> Option<SimSample> {
         let noise = self.config.noise * self.rng.normal();
-        let error = self.config.error + noise + self.imperfection(now) - our_error;
+        let late = self.extra.take().unwrap_or_default();
+        let error = self.config.error + noise + self.imperfection(now) - our_error - late;
         let (error, leap) = match self.config.behaviour {
             ClockBehaviour::Normal => (error, leap),
             ClockBehaviour::Silent => return None,
@@ -178,6 +187,20 @@ impl SimRefClock {
             leap,
             is_pulse,
         })
+    }
+
+    /// Time until the next sample, seconds: of an extra pulse, or of the device's own time table.
+    pub(crate) fn time_to_next(&mut self) -> f64 {
+        let interval = self.config.interval;
+        let extra = self.config.receiver.extra_pulse;
+        match (core::mem::take(&mut self.since_regular), extra) {
+            (0.0, Some((probability, delay))) if self.rng.bernoulli(probability) => {
+                self.since_regular = delay;
+                self.extra = Some(delay);
+                delay
+            }
+            (since, _) => interval - since,
+        }
     }
 
     /// What this sample is ahead by, beyond error and noise.

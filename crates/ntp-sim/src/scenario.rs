@@ -14,8 +14,8 @@ use ntp_time::{
 use ntp_types::refclock::{DeviceConfig, Edge, PpsSettings, RefClockDevice, SockSettings};
 
 use crate::{
-    Attack, Behaviour, ClockBehaviour, ClockLimits, Link, Nts, Oscillator, RefClock, Rules, Server,
-    Stamping,
+    Attack, Behaviour, ClockBehaviour, ClockLimits, Link, Nts, Oscillator, Receiver, RefClock,
+    Rules, Server, Stamping,
 };
 
 /// A world and its script.
@@ -91,6 +91,8 @@ pub enum Action {
     ClockBehaviour(usize, ClockBehaviour),
     /// Changes the error of a reference clock, in seconds.
     ClockError(usize, f64),
+    /// Changes the imperfections of a reference clock.
+    Receiver(usize, Receiver),
     /// Changes or removes a server's NTS configuration.
     Nts(usize, Option<Nts>),
     /// Changes the path to a server.

@@ -538,8 +538,8 @@ impl World {
             LeapIndicator::None
         };
         let clock = &mut self.ref_clocks[index];
-        let next = self.now + clock.config.interval;
         let sample = clock.sample(self.now.as_seconds(), our_error, leap);
+        let next = self.now + clock.time_to_next();
         if let Some(sample) = sample.filter(|_| !self.is_asleep(node)) {
             self.nodes[node].sample(self.now, source, sample);
         }

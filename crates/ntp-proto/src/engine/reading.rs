@@ -45,6 +45,7 @@ impl Engine {
         let numbered = reading.and_then(|sample| {
             if sample.is_pulse {
                 self.number_pulse(position, sample)
+                    .and_then(|sample| self.check_regular(position, sample))
             } else {
                 Ok(sample)
             }
@@ -152,6 +153,21 @@ impl Engine {
             offset: sample.offset + NtpDuration::from_seconds_f64(periods * period),
             ..sample
         })
+    }
+
+    /// Refuses a numbered pulse that is elsewhere in its period than those before it.
+    fn check_regular(
+        &mut self,
+        position: usize,
+        sample: ClockSample,
+    ) -> Result<ClockSample, SampleRefusal> {
+        let free = self.ledger.free_time(sample.at.time);
+        let place = free.ahead_of(sample.at.time.to_ntp()) - sample.offset;
+        let clock = self.sources.in_use[position].ref_clock_mut();
+        match clock.is_none_or(|clock| clock.is_regular(free, place)) {
+            true => Ok(sample),
+            false => Err(SampleRefusal::Irregular),
+        }
     }
 
     /// The time of the source that the configuration calls `name`, by its newest measurement.

@@ -18,6 +18,7 @@ impl World {
             Action::ClockBehaviour(clock, behaviour) => {
                 self.ref_clocks[clock].config.behaviour = behaviour;
             }
+            Action::Receiver(clock, receiver) => self.ref_clocks[clock].config.receiver = receiver,
             Action::ClockError(clock, error) => self.ref_clocks[clock].config.error = error,
             Action::Nts(server, nts) => self.hosts[server].server.config.nts = nts,
             Action::Route(server, link) => {

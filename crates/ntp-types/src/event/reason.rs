@@ -220,6 +220,8 @@ reasons! {
         HalfPeriod = "half-period": "the pulse is half a period away from the second",
         /// It lies where the other edge of the pulse is expected.
         WrongEdge = "wrong-edge": "it looks like the other edge of the pulse",
+        /// More than a quarter of the newest pulses are elsewhere in the period.
+        Irregular = "irregular": "the pulse is not where most of the others are in the period",
         /// The reading took too long to be of use.
         Slow = "slow": "the reading took too long",
         /// The device was not ready.

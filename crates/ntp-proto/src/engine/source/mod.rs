@@ -21,6 +21,7 @@
 mod duplicates;
 pub(super) mod ntp;
 pub(super) mod pool;
+mod pulse_train;
 pub(super) mod refclock;
 
 use std::collections::VecDeque;

@@ -5,7 +5,8 @@
 //! interval without a sample counts as an unanswered poll.
 
 use ntp_time::{
-    LeapIndicator, Ledger, Monotonic, NtpDuration, ReferenceId, Stamp, Stratum, SystemTime,
+    FreeTime, LeapIndicator, Ledger, Monotonic, NtpDuration, ReferenceId, Stamp, Stratum,
+    SystemTime,
 };
 use ntp_types::refclock::{
     ClockSample, DeviceConfig, RefClockDevice, RefClockStatus, RefusalCount, SampleRefusal,
@@ -14,6 +15,7 @@ use ntp_types::source::SourceId;
 use ntp_types::status::{MeasurementStatus, SourceStatus};
 use serde::{Deserialize, Serialize};
 
+use super::pulse_train::PulseTrain;
 use super::{Context, Notice, Sample, SourceInput, resolution_noise, stamp_noise};
 use crate::client::Reach;
 use crate::discipline::{Measurement, NoiseLaw};
@@ -86,6 +88,8 @@ pub(in crate::engine) struct RefClock {
     refused: Vec<Refused>,
     /// Limits the events about its probable faults.
     fault_limit: LogRateLimit,
+    /// The newest pulses, if it yields pulses.
+    train: PulseTrain,
 }
 
 /// Refused readings of one reason.
@@ -110,6 +114,7 @@ impl RefClock {
             accepted: 0,
             refused: Vec::new(),
             fault_limit: LogRateLimit::default(),
+            train: PulseTrain::default(),
         }
     }
 
@@ -290,6 +295,12 @@ impl RefClock {
     /// Whether it only marks the beginning of each period.
     pub(in crate::engine) fn is_pulse(&self) -> bool {
         self.config.reader.device.pulse_period().is_some()
+    }
+
+    /// Adds a pulse to those that were seen, and returns whether it is where most of them are.
+    pub(in crate::engine) fn is_regular(&mut self, at: FreeTime, offset: NtpDuration) -> bool {
+        let period = self.period();
+        self.train.add(at, offset, period)
     }
 
     /// Width of the pulse, if it is known.
