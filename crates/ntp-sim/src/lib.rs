@@ -30,7 +30,7 @@
 //! | `attacker` | an attacker who sends forged datagrams to the client's sockets |
 //! | `node` | the daemon's shell around the engine |
 //! | `world`, `event_queue` | the event loop and the script; the world has several nodes if engines keep the clocks of servers |
-//! | `random` | worlds drawn from a seed |
+//! | `random`, `random_receivers` | worlds drawn from a seed, without and with reference clocks |
 //! | `checker` | the invariants of every world |
 //! | `journal`, `report`, `histogram` | events of a run, and how well time was kept |
 //!
@@ -54,6 +54,7 @@ mod link;
 mod node;
 mod oscillator;
 mod random;
+mod random_receivers;
 mod ref_clock;
 pub mod reference;
 mod report;
@@ -75,6 +76,7 @@ pub use link::{Congestion, Direction, Link, Queue};
 pub use node::{Stamping, Trace};
 pub use oscillator::{Oscillator, Sine};
 pub use random::random_world;
+pub use random_receivers::random_receiver_world;
 pub use ref_clock::{ClockBehaviour, Receiver, RefClock};
 pub use report::{Report, SETTLED_LIMITS};
 pub use rng::Rng;

@@ -16,6 +16,12 @@ use crate::{
 
 /// Returns a world drawn from `seed`.
 pub fn random_world(seed: u64) -> Scenario {
+    world_and_falsetickers(seed).0
+}
+
+/// Returns a world drawn from `seed`, and the number of its falsetickers, which are its first
+/// servers.
+pub(crate) fn world_and_falsetickers(seed: u64) -> (Scenario, usize) {
     let mut rng = Rng::new(seed, u64::MAX);
     let servers = 1 + rng.below(7);
     let falsetickers = if servers >= 3 {
@@ -81,7 +87,7 @@ pub fn random_world(seed: u64) -> Scenario {
             forgery,
         });
     }
-    scenario
+    (scenario, falsetickers)
 }
 
 fn random_server(rng: &mut Rng, index: usize, falseticker: bool) -> Server {

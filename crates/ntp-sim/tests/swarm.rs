@@ -1,23 +1,26 @@
 //! Random worlds with random faults, judged by the checker. `cargo xtask worlds` runs thousands of
 //! them.
 
-use ntp_sim::{World, random_world};
+use ntp_sim::{Scenario, World, random_receiver_world, random_world};
 
-/// The range of seeds; set `NTP_SIM_SEEDS=1000..2000` for others.
-fn seeds() -> core::ops::Range<u64> {
+/// Draws a world from a seed.
+type Draw = fn(u64) -> Scenario;
+
+/// The range of seeds, `0..usual`; set `NTP_SIM_SEEDS=1000..2000` for others.
+fn seeds(usual: u64) -> core::ops::Range<u64> {
     let requested = std::env::var("NTP_SIM_SEEDS").ok();
     let range = requested.and_then(|text| {
         let (from, to) = text.split_once("..")?;
         Some(from.parse().ok()?..to.parse().ok()?)
     });
-    range.unwrap_or(0..200)
+    range.unwrap_or(0..usual)
 }
 
 /// Violations in the worlds of `seeds`, each with the command that reproduces it.
-fn violations(seeds: impl Iterator<Item = u64>) -> Vec<String> {
+fn violations(draw: Draw, seeds: impl Iterator<Item = u64>) -> Vec<String> {
     seeds
         .filter_map(|seed| {
-            let violation = ntp_sim::run(&random_world(seed), seed).err()?;
+            let violation = ntp_sim::run(&draw(seed), seed).err()?;
             Some(format!(
                 "{violation}\nor: NTP_SIM_SEEDS={seed}..{} cargo test -p ntp-sim --test swarm",
                 seed + 1
@@ -26,14 +29,12 @@ fn violations(seeds: impl Iterator<Item = u64>) -> Vec<String> {
         .collect()
 }
 
-#[test]
-fn invariants_hold_in_a_swarm_of_random_worlds() {
-    let seeds = seeds();
+fn assert_invariants(draw: Draw, seeds: &core::ops::Range<u64>) {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let found: Vec<String> = std::thread::scope(|scope| {
         let share = |worker| seeds.clone().skip(worker).step_by(workers);
         let handles: Vec<_> = (0..workers)
-            .map(|worker| scope.spawn(move || violations(share(worker))))
+            .map(|worker| scope.spawn(move || violations(draw, share(worker))))
             .collect();
         handles
             .into_iter()
@@ -44,9 +45,20 @@ fn invariants_hold_in_a_swarm_of_random_worlds() {
         found.is_empty(),
         "{} of {} worlds:\n{}",
         found.len(),
-        seeds.count(),
+        seeds.clone().count(),
         found.join("\n")
     );
+}
+
+#[test]
+fn invariants_hold_in_a_swarm_of_random_worlds() {
+    assert_invariants(random_world, &seeds(200));
+}
+
+/// Devices of all kinds beside the servers, right and wrong ones.
+#[test]
+fn invariants_hold_in_a_swarm_of_random_worlds_with_receivers() {
+    assert_invariants(random_receiver_world, &seeds(100));
 }
 
 #[test]

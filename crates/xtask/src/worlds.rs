@@ -3,7 +3,7 @@
 
 use core::ops::Range;
 
-use ntp_sim::{random_world, run};
+use ntp_sim::{random_receiver_world, random_world, run};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -11,6 +11,9 @@ pub(crate) struct Arguments {
     /// Seeds of the scenarios, `FROM..TO`.
     #[arg(long, default_value = "0..10000", value_parser = range)]
     seeds: Range<u64>,
+    /// Put reference clocks beside the servers, right and wrong ones.
+    #[arg(long)]
+    receivers: bool,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -32,11 +35,16 @@ fn range(text: &str) -> Result<Range<u64>, String> {
 pub(crate) fn worlds(arguments: &Arguments) -> Result<(), String> {
     let first = arguments.seeds.start;
     let count = usize::try_from(arguments.seeds.end - first).map_err(|error| error.to_string())?;
+    let (draw, option) = if arguments.receivers {
+        (random_receiver_world as fn(u64) -> _, " --receivers")
+    } else {
+        (random_world as fn(u64) -> _, "")
+    };
     let violations = crate::parallel::map(count, |index| {
         let seed = first + index as u64;
-        let violation = run(&random_world(seed), seed).err()?;
+        let violation = run(&draw(seed), seed).err()?;
         Some(format!(
-            "{violation}\nreproduce: cargo xtask worlds --seeds {seed}..{}",
+            "{violation}\nreproduce: cargo xtask worlds{option} --seeds {seed}..{}",
             seed + 1
         ))
     });
