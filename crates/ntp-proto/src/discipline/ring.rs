@@ -65,7 +65,7 @@ pub(super) fn median<const N: usize>(values: &[f64]) -> Option<f64> {
     let (lower, upper, _) = sorted.select_nth_unstable_by(len / 2, f64::total_cmp);
     let below = || lower.iter().copied().max_by(f64::total_cmp);
     Some(match below() {
-        Some(below) if len % 2 == 0 => 0.5 * (below + *upper),
+        Some(below) if len.is_multiple_of(2) => 0.5 * (below + *upper),
         _ => *upper,
     })
 }
