@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ntp_time::Stratum;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -16,6 +17,7 @@ use crate::key_list::KEYS;
 use crate::keyset::KeysetConfig;
 use crate::layers::{self, Layer};
 use crate::leap::LeapConfig;
+use crate::local::LocalConfig;
 use crate::nts_ke::NtsKeConfig;
 use crate::observability::ObservabilityConfig;
 use crate::platform::Choice;
@@ -57,6 +59,8 @@ pub struct Config {
     pub control: ControlConfig,
     /// `[clock]`.
     pub clock: ClockConfig,
+    /// `[local]`, if there is such a section.
+    pub local: Option<LocalConfig>,
     /// `[leap]`.
     pub leap: LeapConfig,
     /// `[state]`.
@@ -72,6 +76,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// Whether the clock is served without a source, so that it is ours even then.
+    pub fn serves_local_time(&self) -> bool {
+        self.local.is_some() || self.synchronization.local_stratum < Stratum::UNSYNCHRONIZED
+    }
+
     /// Completes a configuration that was read with the sources of the platform, which are the last
     /// ones.
     pub(crate) fn complete_with(&mut self, mut choice: Choice) {
@@ -159,6 +168,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         observability: section(cx, &mut top),
         control: section(cx, &mut top),
         clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
+        local: top.optional(cx, LocalConfig::NAME, schema::table),
         leap: section(cx, &mut top),
         state: section(cx, &mut top),
         sandbox: section(cx, &mut top),

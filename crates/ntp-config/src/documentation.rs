@@ -96,6 +96,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     doc("observability", "[observability]", true, "Logs, metrics and the observation socket."),
     doc("control", "[control]", false, "The control socket, which reads state and changes configuration at run time."),
     doc("clock", "[clock]", true, "The clock to discipline, and timestamping of packets."),
+    doc("local", "[local]", false, "The local reference: what is served while no source is available; the section switches it on. With `local-stratum` in [synchronization], as in upstream ntpd-rs, only stratum 1 is served as synchronised, and sources from that stratum on are not used; neither applies here."),
     doc("leap", "[leap]", false, "Handling of leap seconds."),
     doc("state", "[state]", false, "State that is kept across restarts."),
     doc("sandbox", "[sandbox]", false, "Privileges that the daemon drops after start-up."),

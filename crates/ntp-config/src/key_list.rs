@@ -11,6 +11,7 @@ use crate::disabled::Disabled;
 use crate::documentation::KeyDoc;
 use crate::keyset::KeysetConfig;
 use crate::leap::LeapConfig;
+use crate::local::LocalConfig;
 use crate::nts_ke::{CertificateConfig, NtsKeConfig};
 use crate::observability::ObservabilityConfig;
 use crate::poll::{DefaultLimits, PollOverrides, SourceDefaults, SourceLimits};
@@ -45,7 +46,7 @@ const DECLARED: &[&[KeyDoc]] = &[
     server::FILTER_KEYS, access::KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
     KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
     algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS, ClockKeys::KEYS,
-    LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS, Disabled::KEYS,
+    LocalConfig::KEYS, LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS, Disabled::KEYS,
 ];
 
 /// Every key that the file can hold.

@@ -197,6 +197,7 @@ mod tests {
         certificate-time-leniency = {}
         [synchronization.algorithm]
         [clock]
+        [local]
         [leap]
         [state]
         [sandbox]
@@ -274,7 +275,12 @@ mod tests {
             config.entries.clear();
             config.leap.list_is_named = false;
             if doc.default != "required" {
-                assert_eq!(config, Config::default(), "{text}");
+                let default = Config {
+                    // The presence of the section switches it on.
+                    local: (doc.section == "local").then(Default::default),
+                    ..Config::default()
+                };
+                assert_eq!(config, default, "{text}");
             }
             checked += 1;
         }

@@ -57,6 +57,7 @@ pub fn clock(status: &Status) -> Vec<String> {
                 .into(),
         );
     }
+    findings.extend(local(status));
     if status.configured.is_empty() {
         findings.push(
             "no sources configured; add one with `ntp-ctl source add ADDRESS` or [[source]]".into(),
@@ -118,8 +119,22 @@ pub fn clock(status: &Status) -> Vec<String> {
     findings
 }
 
-/// Returns the name of the source that the clock is synchronised to, or the reference ID.
+/// What is served while no source is available.
+fn local(status: &Status) -> Option<String> {
+    let since = status.system.local_since?;
+    Some(format!(
+        "local time is served at stratum {} for {}: no source is available ([local])",
+        status.system.stratum,
+        age(status.program.now - since)
+    ))
+}
+
+/// Returns the name of the source that the clock is synchronised to, `local` for the local
+/// reference, or the reference ID.
 pub fn reference_name(status: &Status) -> String {
+    if status.system.local_since.is_some() {
+        return "local".to_owned();
+    }
     let id = status.system.reference;
     let source = status.sources.iter().find(|source| Some(source.id) == id);
     source.map_or_else(

@@ -23,7 +23,10 @@ pub(crate) fn plain(status: &Status) -> String {
         "Synchronised",
         if system.synchronized { "yes" } else { "no" },
     );
-    let name = reference(status).map(|source| format!(" ({})", source.name));
+    let name = match system.local_since {
+        Some(_) => Some(" (local)".to_owned()),
+        None => reference(status).map(|source| format!(" ({})", source.name)),
+    };
     page.line(
         "Reference",
         format_args!("{}{}", system.reference_id, name.unwrap_or_default()),
@@ -32,6 +35,9 @@ pub(crate) fn plain(status: &Status) -> String {
     let updated = system.reference_time;
     let updated = updated.map(|at| format!("{} ({} ago)", timestamp(at), age(now - at)));
     page.line("Last update", updated.unwrap_or_else(|| "never".into()));
+    let local = system.local_since;
+    let local = local.map(|at| format!("served for {}: no source is available", age(now - at)));
+    page.optional("Local time", local);
     page.line("System time", timestamp(now));
     errors(&mut page, system);
     page.optional("Last offset", system.last_offset.map(signed));

@@ -238,6 +238,7 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
     let (word, colour) = match (view.connected, system.synchronized) {
         (false, _) => ("disconnected, waiting for the daemon", Color::Red),
         (true, true) => ("synchronised", Color::Green),
+        (true, false) if system.local_since.is_some() => ("local time", Color::Yellow),
         (true, false) => ("NOT synchronised", Color::Red),
     };
     let reference = reference_name(status);

@@ -16,7 +16,9 @@ use ntp_proto::client::{self, AssociationConfig, Protection};
 use ntp_proto::discipline::{
     self, DriftAllowance, FrequencyPrior, PanicThreshold, SelectionOptions, SteeringConfig,
 };
-use ntp_proto::engine::{ClockFacts, EngineConfig, RefClockConfig, SourceConfig, SourceKind};
+use ntp_proto::engine::{
+    ClockFacts, EngineConfig, LocalConfig, RefClockConfig, SourceConfig, SourceKind,
+};
 use ntp_proto::keys::KeyRing;
 use ntp_proto::leap::LeapHandling;
 use ntp_proto::wire::Version;
@@ -44,6 +46,15 @@ pub fn engine_config(
         warn_on_jump: synchronization.warn_on_jump,
         local_stratum: synchronization.local_stratum,
         local_reference_id: synchronization.reference_id,
+        local: config.local.as_ref().map(|local| LocalConfig {
+            stratum: local.stratum,
+            reference_id: local.reference_id,
+            distance: local.distance,
+            activate_below: local.activate_below,
+            wait_synced: local.wait_synced,
+            wait_unsynced: local.wait_unsynced(),
+            orphan: local.orphan,
+        }),
         frequency_prior: prior,
         time_prior: None,
         meddling_threshold: synchronization.algorithm.meddling_threshold,

@@ -52,7 +52,7 @@ use ntp_config::{Config, Loaded, SandboxMode};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
 use ntp_proto::engine::{EngineConfig, Halt, TimePrior};
 use ntp_proto::keys::KeyRing;
-use ntp_time::{Stratum, SystemTime};
+use ntp_time::SystemTime;
 use ntp_types::event::{Event, Prose};
 use ntp_udp::signals;
 use tracing::Level;
@@ -323,8 +323,7 @@ fn assemble(
 fn set_known_time(config: &Config, clock: &mut Clock, floor: Option<SystemTime>) -> TimePrior {
     let shown = clock.now();
     // Without a source another program may steer the clock, unless its time is served.
-    let serves_local_time = config.synchronization.local_stratum < Stratum::UNSYNCHRONIZED;
-    let steered = !config.sources.is_empty() || serves_local_time;
+    let steered = !config.sources.is_empty() || config.serves_local_time();
     let ours = config.state.set_clock_forward && steered;
     let limit = config.synchronization.startup_step_panic_threshold;
     if let Some(past) = persist::certainly_past(shown, floor).filter(|_| ours) {

@@ -198,6 +198,12 @@ fn status_line(summary: ClockSummary, status: &EngineStatus) -> String {
         );
         return format!("Clock synchronised to {source}, stratum {}", system.stratum);
     }
+    if system.local_since.is_some() {
+        return format!(
+            "Local time is served at stratum {}: no source is available",
+            system.stratum
+        );
+    }
     if summary.synchronized {
         return "Clock not synchronised, and served as it is (local-stratum)".into();
     }

@@ -60,6 +60,10 @@ pub enum RecordedInput {
         query: QueryId,
         result: Result<Vec<ScopedIp>, String>,
     },
+    SourceAddress {
+        source: SourceId,
+        address: IpAddr,
+    },
     Addresses {
         addresses: Vec<IpAddr>,
     },
@@ -207,6 +211,10 @@ impl RecordedInput {
             Input::KeysRevoked { query, error } => Self::KeysRevoked {
                 query: *query,
                 error: (*error).clone(),
+            },
+            Input::LocalAddress { source, address } => Self::SourceAddress {
+                source: *source,
+                address: *address,
             },
             Input::LocalAddresses(addresses) => Self::Addresses {
                 addresses: addresses.to_vec(),

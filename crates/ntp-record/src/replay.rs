@@ -394,6 +394,12 @@ impl<'a> Replay<'a> {
             RecordedInput::Disrupted { marker } => {
                 self.handle(Input::Disrupted { marker: *marker });
             }
+            RecordedInput::SourceAddress { source, address } => {
+                self.handle(Input::LocalAddress {
+                    source: *source,
+                    address: *address,
+                });
+            }
             RecordedInput::ServerId { id } => {
                 self.handle(Input::ServerId(id.map(ServerId::from_octets)));
             }

@@ -15,6 +15,7 @@ use ntp_proto::engine::{
     QueryId, SendError, SourceId,
 };
 use ntp_proto::reference_ids::ServerId;
+use ntp_proto::server::Claim;
 use ntp_time::{Adjustment, NtpDuration, Stamp, StampSource, SystemTime};
 use ntp_types::refclock::{ClockSample, DeviceConfig};
 use ntp_types::status::EngineStatus;
@@ -94,6 +95,7 @@ pub(crate) enum Task {
 /// Input that is passed to the engine once it has no more outputs.
 #[derive(Debug)]
 enum DeferredInput {
+    LocalAddress(SourceId, IpAddr),
     Sent(ExchangeId, Stamp),
     NotSent(ExchangeId, SendError),
 }
@@ -127,6 +129,8 @@ pub(crate) struct Node {
     reading_noise: f64,
     rng: Rng,
     open: Vec<(ExchangeId, SocketAddr)>,
+    /// Its own address.
+    address: Option<IpAddr>,
     deferred_inputs: VecDeque<DeferredInput>,
     trace: Option<Box<dyn Trace>>,
     stopped: bool,
@@ -167,6 +171,7 @@ impl Node {
             reading_noise,
             rng,
             open: Vec::new(),
+            address: None,
             deferred_inputs: VecDeque::new(),
             stopped: false,
             disrupted: None,
@@ -194,9 +199,18 @@ impl Node {
                 Some(DeferredInput::NotSent(exchange, error)) => {
                     self.call_engine(at, Input::SendFailed { exchange, error }, None);
                 }
+                Some(DeferredInput::LocalAddress(source, address)) => {
+                    self.call_engine(at, Input::LocalAddress { source, address }, None);
+                }
                 None => break,
             }
         }
+    }
+
+    /// Sets the address of the machine, and passes it to the engine.
+    pub(crate) fn set_address(&mut self, at: TrueTime, address: IpAddr) {
+        self.address = Some(address);
+        self.handle(at, Input::LocalAddresses(&[address]));
     }
 
     /// Makes the machine a server, with a random ID (NTPv5).
@@ -207,13 +221,7 @@ impl Node {
 
     /// What replies state about the clock.
     pub(crate) fn statement(&self) -> Statement {
-        Statement::Engine(
-            self.engine.claim(Now {
-                monotonic: self.clock.monotonic(),
-                system: self.clock.system(),
-            }),
-            self.engine.reference_ids(),
-        )
+        Statement::Engine(self.claim(), self.engine.reference_ids())
     }
 
     /// Shuts the engine down; later inputs are ignored.
@@ -279,6 +287,14 @@ impl Node {
         self.engine
             .next_wakeup()
             .map(|(at, _)| self.clock.time_of_reading(at))
+    }
+
+    /// What the server of this machine states.
+    pub(crate) fn claim(&self) -> Claim {
+        self.engine.claim(Now {
+            monotonic: self.clock.monotonic(),
+            system: self.clock.system(),
+        })
     }
 
     pub(crate) fn status(&self) -> EngineStatus {
@@ -377,6 +393,11 @@ impl Node {
             self.deferred_inputs
                 .push_back(DeferredInput::NotSent(exchange, SendError::NoRoute));
             return;
+        }
+        let local = self.engine.local_address(exchange.source);
+        if let Some(address) = self.address.filter(|own| local != Some(*own)) {
+            self.deferred_inputs
+                .push_back(DeferredInput::LocalAddress(exchange.source, address));
         }
         self.open.push((exchange, remote));
         self.journal.request(at, payload);

@@ -85,6 +85,8 @@ pub struct Machine {
 pub enum Action {
     /// Changes a server's behaviour.
     Behaviour(usize, Behaviour),
+    /// Divides the network: the machine of a server reaches only servers of the same number.
+    Networks(Vec<u8>),
     /// Changes the error of a server's clock, in seconds.
     ServerError(usize, f64),
     /// Changes a reference clock's behaviour.

@@ -22,6 +22,7 @@ use ntp_proto::client::VersionChoice;
 use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{EngineConfig, ExchangeId, Host, Input, QueryId, SendError, SourceId};
 use ntp_proto::nts::NextProtocol;
+use ntp_proto::server::Claim;
 use ntp_proto::wire::Version;
 use ntp_proto::wire::v5::draft;
 use ntp_time::{LeapIndicator, NtpDuration, Stamp};
@@ -120,6 +121,8 @@ pub struct World {
     calendar: Calendar,
     nodes: Vec<Node>,
     hosts: Vec<SimHost>,
+    /// The network of each server, see [`Action::Networks`].
+    networks: Vec<u8>,
     ref_clocks: Vec<SimRefClock>,
     by_address: BTreeMap<IpAddr, usize>,
     names: BTreeMap<String, Result<Vec<IpAddr>, String>>,
@@ -225,6 +228,7 @@ impl World {
                 .map(|(index, host)| (host.server.config.address, index))
                 .collect(),
             hosts,
+            networks: Vec::new(),
             ref_clocks: (stream::REF_CLOCKS..)
                 .zip(&scenario.ref_clocks)
                 .map(|(stream, clock)| SimRefClock::new(clock.clone(), Rng::new(seed, stream)))
@@ -303,7 +307,7 @@ impl World {
             match kept.map(|host| host.server.config.address) {
                 Some(address) => {
                     node.serve(self.now);
-                    node.handle(self.now, Input::LocalAddresses(&[address]));
+                    node.set_address(self.now, address);
                 }
                 None => node.handle(self.now, Input::LocalAddresses(&[OUR_ADDRESS])),
             }
@@ -330,6 +334,28 @@ impl World {
         self.error_of(0)
     }
 
+    /// The true error of the clock of the `index`th server, which a machine keeps, in seconds.
+    ///
+    /// # Panics
+    /// Panics if no machine keeps it.
+    pub fn error_of_server(&self, index: usize) -> f64 {
+        self.error_of(self.keeper(index))
+    }
+
+    /// History of the machine that keeps the clock of the `index`th server.
+    ///
+    /// # Panics
+    /// Panics if no machine keeps it.
+    pub fn journal_of(&self, index: usize) -> &Journal {
+        &self.nodes[self.keeper(index)].journal
+    }
+
+    fn keeper(&self, index: usize) -> usize {
+        self.hosts[index]
+            .kept_by
+            .expect("a machine keeps the clock")
+    }
+
     fn error_of(&self, node: usize) -> f64 {
         self.nodes[node].clock.error(self.calendar.utc(self.now))
     }
@@ -354,10 +380,12 @@ impl World {
     /// # Panics
     /// Panics if no machine keeps it.
     pub fn status_of(&self, index: usize) -> EngineStatus {
-        let node = self.hosts[index]
-            .kept_by
-            .expect("a machine keeps the clock");
-        self.nodes[node].status()
+        self.nodes[self.keeper(index)].status()
+    }
+
+    /// What the server of the machine states.
+    pub fn claim(&self) -> Claim {
+        self.nodes[0].claim()
     }
 
     /// The engine's claim about the clock's error; `None` while it has none.

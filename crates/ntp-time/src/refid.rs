@@ -15,6 +15,9 @@ impl ReferenceId {
     /// chronyd servers send the same.
     pub const SMEARED: Self = Self([127, 127, 1, 255]);
 
+    /// Reference ID of a local reference, as of chronyd: an address that belongs to no host.
+    pub const LOCAL: Self = Self([127, 127, 1, 1]);
+
     /// From the packet's octets.
     pub const fn new(octets: [u8; 4]) -> Self {
         Self(octets)

@@ -189,6 +189,8 @@ record! {
         tai_offset: Option<i32>,
         /// Until when the list of leap seconds is complete; absent without a list.
         leap_list_expires: Option<SystemTime>,
+        /// Since when local time is served, because no source is available ([local]); absent otherwise.
+        local_since: Option<SystemTime>,
     }
 
     /// A source in use: an association with one server address, or a reference clock.

@@ -100,6 +100,9 @@ details! {
         /// Expiry of the leap second list in seconds since 1970; absent without a list.
         leap_list_expires: i64 = |status| status.system.leap_list_expires.map(unix_seconds),
             gauge "ntp_system_leap_list_expiry_seconds" "Expiry of the leap second list in seconds since 1970";
+        /// Since when local time is served, in seconds since 1970; absent while it is not.
+        local_since: i64 = |status| status.system.local_since.map(unix_seconds),
+            gauge "ntp_system_local_since_seconds" "Since when local time is served because no source is available, in seconds since 1970; absent while it is not";
         /// Time of the last clock update from a source; absent before the first.
         reference_time: NtpTimestamp = |status| status.system.reference_time.map(SystemTime::to_ntp);
         /// Earliest expiry of the certificates of our NTS key exchange servers in seconds since 1970;

@@ -35,10 +35,6 @@ use crate::record::Recorder;
 /// Identifies every command: each is completed before the next one is fed.
 const COMMAND: CommandId = CommandId(0);
 
-/// Number of sources whose local address is remembered: more than can be configured, pools included,
-/// on any machine that was seen. Each takes 24 octets.
-const MAX_LOCAL_ADDRESSES: usize = 8192;
-
 /// The engine with its clock, its state file and its recorder.
 #[derive(Debug)]
 pub(crate) struct Driver {
@@ -49,8 +45,6 @@ pub(crate) struct Driver {
     /// Requests that the devices have not taken yet.
     pub(crate) requests: Requests,
     deferred: VecDeque<DeferredInput>,
-    /// Our address in the newest exchange of each source, for readers.
-    local_addresses: BTreeMap<SourceId, IpAddr>,
     /// Why the device of a reference clock is closed, for readers.
     device_errors: BTreeMap<SourceId, String>,
     /// Facilities whose absence has been logged.
@@ -133,6 +127,8 @@ pub(crate) enum DeferredInput {
     Sent(ExchangeId, Stamp),
     /// The request could not be sent.
     NotSent(ExchangeId, SendError),
+    /// The request was sent from this address.
+    LocalAddress(SourceId, IpAddr),
 }
 
 impl Requests {
@@ -171,7 +167,6 @@ impl Driver {
             recorder,
             requests: Requests::default(),
             deferred: VecDeque::new(),
-            local_addresses: BTreeMap::new(),
             device_errors: BTreeMap::new(),
             logged_missing: Vec::new(),
             completed: None,
@@ -399,7 +394,6 @@ impl Driver {
         let now = self.now();
         let mut status = self.engine.status(now);
         for source in &mut status.sources {
-            source.local_address = self.local_addresses.get(&source.id).copied();
             if let Some(error) = self.device_errors.get(&source.id) {
                 source.last_error = Some(error.clone());
             }
@@ -407,12 +401,10 @@ impl Driver {
         (now, status)
     }
 
-    /// Records our address in an exchange with a source. The oldest sources are forgotten first;
-    /// identifiers grow, so these have ended.
+    /// Passes our address in an exchange with a source to the engine, if it is new.
     pub(super) fn record_local_address(&mut self, source: SourceId, address: IpAddr) {
-        self.local_addresses.insert(source, address);
-        if self.local_addresses.len() > MAX_LOCAL_ADDRESSES {
-            self.local_addresses.pop_first();
+        if self.engine.local_address(source) != Some(address) {
+            self.defer(DeferredInput::LocalAddress(source, address));
         }
     }
 
@@ -460,6 +452,7 @@ impl DeferredInput {
         match *self {
             Self::Sent(exchange, stamp) => Input::Transmitted { exchange, stamp },
             Self::NotSent(exchange, error) => Input::SendFailed { exchange, error },
+            Self::LocalAddress(source, address) => Input::LocalAddress { source, address },
         }
     }
 }

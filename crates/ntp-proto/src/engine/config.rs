@@ -6,6 +6,7 @@ use ntp_time::{Frequency, NtpDuration, PollLimits, ReferenceId, Stratum};
 use ntp_types::host::Host;
 use serde::{Deserialize, Serialize};
 
+use super::local::LocalConfig;
 use super::source::refclock::RefClockConfig;
 use super::time_floor::TimePrior;
 use crate::client::AssociationConfig;
@@ -31,6 +32,9 @@ pub struct EngineConfig {
     pub local_stratum: Stratum,
     /// Reference ID while unsynchronised.
     pub local_reference_id: ReferenceId,
+    /// What is served while no source is available; `None`: as `local_stratum` states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<LocalConfig>,
     /// Frequency of the oscillator as known from an earlier run.
     pub frequency_prior: Option<FrequencyPrior>,
     /// What is known of the time before any measurement.
@@ -56,6 +60,7 @@ impl Default for EngineConfig {
             warn_on_jump: true,
             local_stratum: Stratum::UNSYNCHRONIZED,
             local_reference_id: ReferenceId::XNON,
+            local: None,
             frequency_prior: None,
             time_prior: None,
             meddling_threshold: None,
@@ -92,7 +97,7 @@ impl EngineConfig {
 
     /// Whether our own server serves the clock's time without a source, so that the clock is ours.
     pub(super) fn serves_local_time(&self) -> bool {
-        self.local_stratum < Stratum::UNSYNCHRONIZED
+        self.local.is_some() || self.local_stratum < Stratum::UNSYNCHRONIZED
     }
 }
 

@@ -361,7 +361,8 @@ impl Engine {
     pub(super) fn selection_options_changed(&mut self, now: Now) {
         let config = &mut self.config.discipline;
         config.some_required = self.sources.is_any_required();
-        self.discipline.reconfigure(*config);
+        let config = self.discipline_config();
+        self.discipline.reconfigure(config);
         self.update_selection(now);
         self.reselect(now);
     }

@@ -95,6 +95,13 @@ pub enum Input<'a> {
     /// ID under which our server is found in loops, drawn at random; `None` if it does not serve
     /// version 5. Passed at start-up if there is such a server, and after every change.
     ServerId(Option<ServerId>),
+    /// Our address in the exchanges with a source, before the first one and after every change.
+    LocalAddress {
+        /// The source.
+        source: SourceId,
+        /// Our address.
+        address: IpAddr,
+    },
     /// Addresses of this machine, at start-up and after every change.
     LocalAddresses(&'a [IpAddr]),
     /// Result of [`Output::Adjust`](super::Output::Adjust). Must precede any other input.

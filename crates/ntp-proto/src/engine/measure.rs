@@ -111,6 +111,8 @@ impl Engine {
             | core::mem::replace(&mut source.unreachable_reported, false);
         let key = source.key;
         self.sources.sample_received(position);
+        let id = self.sources.in_use[position].id;
+        let exclusion = exclusion.or_else(|| self.orphan_exclusion(id, shown.stratum));
         self.apply_exclusion(now, position, exclusion);
         let free = self.ledger.free_time(now.system);
         let predicted = self.discipline.estimate(free);
@@ -175,8 +177,9 @@ impl Engine {
         if changed {
             self.reselect(now);
         }
-        // The filter of every server is incomplete at first.
-        if before == exclusion || reason == Rejection::ReferenceIdsIncomplete {
+        // The filter of every server is incomplete at first, and orphans are expected.
+        let expected = [Rejection::ReferenceIdsIncomplete, Rejection::Orphan];
+        if before == exclusion || expected.contains(&reason) {
             return;
         }
         let source = &mut self.sources.in_use[position];

@@ -36,6 +36,7 @@
 //! | `view` | status for readers |
 //! | `prediction` | error estimates until the next input |
 //! | `serving` | header fields of our own server |
+//! | `local` | what is served without a source, and the election among orphans |
 //! | `replay` | hooks for recording and replaying |
 
 mod command;
@@ -47,6 +48,7 @@ mod input;
 mod jump_detector;
 mod key_exchange;
 mod leap;
+mod local;
 mod log_rate_limit;
 mod measure;
 mod output;
@@ -76,6 +78,7 @@ pub use config::{ClockFacts, EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKi
 pub use error::{LastError, ResolveError, SourceError};
 pub use execute::Command;
 pub use input::{ExternalError, Input, Now, QueryId};
+pub use local::LocalConfig;
 pub use log_rate_limit::LogRateLimit;
 pub use ntp_types::event::{
     Event, KeyExchangeError, KeyExchangeFailure, RemovalReason, SendError, Severity, SourceOffset,
@@ -94,6 +97,7 @@ use crate::reference_ids::{BloomFilter, ServerId};
 use crate::server::PhaseFreeClock;
 use jump_detector::JumpDetector;
 use leap::LeapPlan;
+use local::LocalReference;
 use replay::{ReplayHooks, Rng};
 use source::ntp::NtpSource;
 use source::pool::{Need, SourceSet};
@@ -160,6 +164,7 @@ pub struct Engine {
     /// An adjustment was sent and not acknowledged yet. The clock reading is not valid meanwhile.
     awaiting_clock: bool,
     leap: LeapPlan,
+    local: LocalReference,
     housekeeping: Monotonic,
     /// Time of the last save, and whether the frequency was known.
     persisted: Option<(Monotonic, bool)>,
@@ -220,6 +225,7 @@ impl Engine {
             phase,
             awaiting_clock: false,
             leap: LeapPlan::default(),
+            local: LocalReference::new(now),
             housekeeping: now.monotonic,
             persisted: None,
             next_source: 0,
@@ -272,6 +278,7 @@ impl Engine {
                 self.local_identity.set_addresses(addresses);
                 self.network_changed(now);
             }
+            Input::LocalAddress { source, address } => self.set_local_address(source, address),
             Input::ServerId(id) => self.set_server_id(id),
             Input::Suspended(duration) => {
                 self.emit(Event::Resumed {
@@ -293,6 +300,7 @@ impl Engine {
             Input::ClockApplied(_) | Input::Tick => {}
         }
         self.run_timers(now);
+        self.update_local(now);
         self.refresh_reference_ids(now);
         self.flush_adjustment();
     }
@@ -334,6 +342,7 @@ impl Engine {
                     .map(|(at, query)| (at, Reason::RetryDenied(query))),
             )
             .chain(self.leap.due.map(|at| (at, Reason::LeapSecond)))
+            .chain(self.local.next_due.map(|at| (at, Reason::LocalTime)))
             .chain([(self.housekeeping, Reason::Housekeeping)])
             .min_by_key(|(at, _)| *at)
     }
@@ -678,7 +687,9 @@ impl Engine {
 
     /// Returns the announced leap second, or `Unsynchronized`.
     pub fn leap(&self) -> LeapIndicator {
-        if self.sync.synchronized {
+        if self.local_reference().is_some() {
+            LeapIndicator::None
+        } else if self.sync.synchronized {
             self.sync.leap
         } else {
             LeapIndicator::Unsynchronized

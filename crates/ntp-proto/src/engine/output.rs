@@ -133,6 +133,8 @@ pub enum Reason {
     RetryDenied(QueryId),
     /// An NTS key exchange is due.
     ExchangeKeys(QueryId),
+    /// The local reference may become active.
+    LocalTime,
     /// A leap second takes effect. Until it is detected, the error estimates are off by a second.
     LeapSecond,
 }

@@ -8,7 +8,8 @@
 //! leap second is announced, the error estimates are relative to smeared time, and the reference ID
 //! is 127.127.1.255.
 //!
-//! While the clock is not synchronised, `local-stratum` and `reference-id` apply, as in upstream:
+//! While no source is available, the local reference of `[local]` applies, if it is configured
+//! (`local`). Otherwise, while the clock is not synchronised, `local-stratum` and `reference-id` apply, as in upstream:
 //!
 //! | `local-stratum` | leap | stratum | reference ID |
 //! |---|---|---|---|
@@ -23,11 +24,12 @@ use ntp_time::{
     LeapIndicator, NtpShort, NtpTimestamp, ReferenceId, Stratum, SystemTime, Timescale,
 };
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::source::Source;
 use super::steer::SYNCHRONIZED_BOUND;
-use super::{Engine, Now};
+use super::{Engine, Now, SourceId};
 use crate::discipline::SourceState;
 use crate::reference_ids::{BloomFilter, ServerId};
 use crate::server::{Claim, LocalMode, RootDispersion};
@@ -36,6 +38,19 @@ impl Engine {
     /// Returns the reference IDs that the server sends. The pointer changes with the contents.
     pub fn reference_ids(&self) -> Option<Arc<BloomFilter>> {
         self.reference_ids.clone()
+    }
+
+    /// Our address in the exchanges with a source, as passed by [`Input::LocalAddress`].
+    ///
+    /// [`Input::LocalAddress`]: super::Input::LocalAddress
+    pub fn local_address(&self, source: SourceId) -> Option<IpAddr> {
+        self.sources.in_use[self.sources.position(source)?].local_address
+    }
+
+    pub(super) fn set_local_address(&mut self, source: SourceId, address: IpAddr) {
+        if let Some(position) = self.sources.position(source) {
+            self.sources.in_use[position].local_address = Some(address);
+        }
     }
 
     pub(super) fn set_server_id(&mut self, id: Option<ServerId>) {
@@ -86,6 +101,9 @@ impl Engine {
             phase_free: self.phase_free(),
             ..Claim::local(local, precision)
         };
+        if let Some(claim) = self.local_claim(now, base) {
+            return claim;
+        }
         let Some(figures) = self.served_figures(now).filter(|_| self.sync.synchronized) else {
             return base;
         };

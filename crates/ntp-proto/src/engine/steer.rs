@@ -110,6 +110,7 @@ impl Engine {
         if self.steers() {
             self.report_frequency(now, &estimate);
             let (offset, estimate) = self.relative_to_target(now, &estimate);
+            self.hand_over(now, offset);
             let update = self.steering_update(now);
             let decision = self.steering.decide(offset, &estimate, update);
             if !self.apply_decision(now, offset, decision) {
@@ -337,6 +338,7 @@ impl Engine {
         self.discipline
             .handle_disturbance(self.ledger.free_time(now.system), by.abs().as_seconds_f64());
         self.steering.allow_step();
+        self.local.end_handover();
         if self.sync.synchronized && self.error_figures(now).is_none() {
             // The clock is not usable until a source was measured again.
             self.sync.synchronized = false;

@@ -1,6 +1,6 @@
 //! Tests of the engine's interface; its behaviour as a whole is tested in the simulator.
 
-use ntp_time::{Frequency, Monotonic, NtpDuration, Stratum, SystemTime};
+use ntp_time::{Frequency, Monotonic, NtpDuration, ReferenceId, Stratum, SystemTime};
 
 use super::*;
 use crate::client::AssociationConfig;
@@ -74,6 +74,19 @@ fn a_server_of_local_time_applies_the_saved_frequency_without_a_source() {
         ..client.clone()
     };
     assert_eq!(initial_frequencies(local.clone()), [-saved]);
+    let reference = EngineConfig {
+        local: Some(LocalConfig {
+            stratum: Stratum::new(10),
+            reference_id: ReferenceId::LOCAL,
+            distance: NtpDuration::ZERO,
+            activate_below: None,
+            wait_synced: NtpDuration::ZERO,
+            wait_unsynced: NtpDuration::ZERO,
+            orphan: false,
+        }),
+        ..client.clone()
+    };
+    assert_eq!(initial_frequencies(reference), [-saved]);
     // Another program may keep the clock.
     assert!(initial_frequencies(client.clone()).is_empty());
     let mut watching = local.clone();

@@ -26,10 +26,14 @@ impl Engine {
         let figures = prediction.and_then(|prediction| prediction.error_figures(now.system));
         let offset = prediction.map(|prediction| -prediction.offset(now.system));
         let agreement = self.discipline.agreement(free);
-        let synchronized = self.sync.synchronized;
-        let (local_stratum, local_id) = (
-            self.config.local_stratum.min(Stratum::UNSYNCHRONIZED),
-            self.config.local_reference_id,
+        let local = self.local_reference();
+        let synchronized = self.sync.synchronized && local.is_none();
+        let (local_stratum, local_id) = local.map_or(
+            (
+                self.config.local_stratum.min(Stratum::UNSYNCHRONIZED),
+                self.config.local_reference_id,
+            ),
+            |(local, _)| (local.stratum, local.reference_id),
         );
         let prior = self.config.frequency_prior;
         SystemStatus {
@@ -74,6 +78,7 @@ impl Engine {
             smear: self.smear_target(now.system).0,
             tai_offset: self.tai_offset(now),
             leap_list_expires: self.leap_list_expires(),
+            local_since: local.map(|(_, since)| since),
         }
     }
 

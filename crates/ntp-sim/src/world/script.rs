@@ -14,6 +14,7 @@ impl World {
             Action::Behaviour(server, behaviour) => {
                 self.hosts[server].server.config.behaviour = behaviour;
             }
+            Action::Networks(networks) => self.networks = networks,
             Action::ServerError(server, error) => self.hosts[server].server.config.error = error,
             Action::ClockBehaviour(clock, behaviour) => {
                 self.ref_clocks[clock].config.behaviour = behaviour;

@@ -33,6 +33,14 @@ impl World {
         let Some(server) = self.by_address.get(&remote.ip()).copied() else {
             return;
         };
+        let from = self
+            .hosts
+            .iter()
+            .position(|host| host.kept_by == Some(node));
+        let network = |server: usize| self.networks.get(server);
+        if from.is_some_and(|from| network(from) != network(server)) {
+            return;
+        }
         let arrivals: Vec<_> = self.hosts[server].outbound.transmit(leaves).collect();
         for at in arrivals {
             let request = ScheduledEvent::Request {

@@ -232,6 +232,18 @@ macro_rules! engine_events {
                 bound: NtpDuration,
             } Severity::Warning => "clock not synchronised any more: the error bound is {bound} (details: ntp-ctl explain)";
 
+            /// No source is available: the local reference is served.
+            local_time_started = LocalTimeStarted {
+                /// Our stratum.
+                stratum: Stratum,
+            } Severity::Warning => "no source is available: local time is served at stratum {stratum}";
+
+            /// The local reference is not served any more: a source is available, or `[local]` was removed.
+            local_time_ended = LocalTimeEnded {
+                /// How long it was served.
+                after: NtpDuration,
+            } Severity::Info => "local time is not served any more, after {:.0} s", after.as_seconds_f64();
+
             /// The majority of the sources suddenly holds another time. The clock is not stepped before they have held it for a while.
             step_pending = StepPending {
                 /// The step that they ask for.

@@ -25,7 +25,7 @@ mod pulse_train;
 pub(super) mod refclock;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ntp_time::{Ledger, Monotonic, NtpDuration, ReferenceId, Stamp, StampSource, Stratum};
 use ntp_types::refclock::{ClockSample, SampleRefusal};
@@ -68,6 +68,8 @@ pub(super) struct Source {
     pub(super) falseticker_reported: bool,
     /// Why it must not be selected, although it yields samples.
     pub(super) exclusion: Option<Rejection>,
+    /// Our address in the exchanges with it.
+    pub(super) local_address: Option<IpAddr>,
     /// The source that votes for its server, if that is another one.
     pub(super) duplicate_of: Option<SourceId>,
     /// Selection options in force: those of its configured source, or of all sources of its server.
@@ -214,6 +216,7 @@ impl Source {
             rejected_polls: 0,
             falseticker_reported: false,
             exclusion: None,
+            local_address: None,
             duplicate_of: None,
             selection,
             online: true,
@@ -300,7 +303,7 @@ impl Source {
             },
             duplicate_of: self.duplicate_of,
             online: self.online,
-            local_address: None,
+            local_address: self.local_address,
             authentication: "none".to_owned(),
             key: None,
             interleaved: false,
