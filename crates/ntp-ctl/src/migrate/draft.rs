@@ -171,10 +171,13 @@ const SECTIONS: &[&str] = &[
     "[synchronization]",
     "[synchronization.algorithm]",
     "[clock]",
+    LOCAL,
     "[leap]",
     "[observability]",
 ];
 
+/// Header of the local reference.
+pub(super) const LOCAL: &str = "[local]";
 /// Header of a source.
 pub(super) const SOURCE: &str = "[[source]]";
 /// Header of a server.

@@ -21,6 +21,7 @@ const SECTIONS: &[&str] = &[
     "synchronization",
     "clock",
     "leap",
+    "local",
     "observability",
 ];
 

@@ -3,7 +3,7 @@
 mod access;
 mod serving;
 
-use super::draft::{Draft, SOURCE, Table, quoted};
+use super::draft::{Draft, LOCAL, SOURCE, Table, quoted};
 use super::lines::{Continuation, Line, Syntax, number};
 use super::ref_clock::{self, NO_DRIVER, RefClock};
 use super::source::{self, ANY_FAMILY, Source};
@@ -185,14 +185,60 @@ pub(super) const REF_CLOCK_OPTIONS: &[OptionRow<RefClock>] = &[
 
 /// Options of `local`, whose state is the stratum.
 #[rustfmt::skip]
-pub(super) const LOCAL_OPTIONS: &[OptionRow<u8>] = &[
+pub(super) const LOCAL_OPTIONS: &[OptionRow<Local>] = &[
     ("stratum", 1, OptionFate::Converted(|it, value| {
-        *it = value.parse().ok().filter(|it| (1..16).contains(it)).ok_or(INVALID)?;
+        it.stratum = value.parse().ok().filter(|it| (1..16).contains(it)).ok_or(INVALID)?;
         Ok(())
     })),
-    ("orphan", 0, OptionFate::Unsupported("hosts do not elect one of them: give each a different stratum")),
-    ("distance activate waitsynced waitunsynced", 1, OptionFate::Unsupported("local mode has no such condition")),
+    ("orphan", 0, OptionFate::Converted(|it, _| {
+        it.orphan = true;
+        Ok(())
+    })),
+    ("distance", 1, OptionFate::Converted(|it, value| {
+        it.distance = seconds(value)?;
+        Ok(())
+    })),
+    ("activate", 1, OptionFate::Converted(|it, value| it.condition("activate-below", value))),
+    ("waitsynced", 1, OptionFate::Converted(|it, value| it.condition("wait-synced", value))),
+    ("waitunsynced", 1, OptionFate::Converted(|it, value| it.condition("wait-unsynced", value))),
 ];
+
+/// `local`.
+pub(super) struct Local {
+    stratum: u8,
+    orphan: bool,
+    distance: f64,
+    /// Other keys of `[local]`.
+    conditions: Vec<(&'static str, f64)>,
+}
+
+impl Default for Local {
+    /// chronyd's defaults.
+    fn default() -> Self {
+        Self {
+            stratum: 10,
+            orphan: false,
+            distance: 1.0,
+            conditions: Vec::new(),
+        }
+    }
+}
+
+impl Local {
+    fn condition(&mut self, key: &'static str, value: &str) -> Result<(), &'static str> {
+        let seconds = seconds(value)?;
+        // Zero is no condition for chronyd.
+        if seconds > 0.0 || key != "activate-below" {
+            self.conditions.push((key, seconds));
+        }
+        Ok(())
+    }
+}
+
+/// A number of seconds that is not negative.
+fn seconds(value: &str) -> Result<f64, &'static str> {
+    number(value).filter(|it| *it >= 0.0).ok_or(INVALID)
+}
 
 impl Chrony {
     /// Adds a setting of the server.
@@ -289,12 +335,17 @@ impl Chrony {
     }
 
     fn local(&mut self, line: &Line<'_>) {
-        // chronyd's default.
-        let mut stratum = 10;
-        let remarks = convert_options(&mut stratum, line, &line.words, LOCAL_OPTIONS);
+        let mut local = Local::default();
+        let remarks = convert_options(&mut local, line, &line.words, LOCAL_OPTIONS);
         self.draft.remarks.append(remarks);
-        self.draft
-            .set(line, "[synchronization]", "local-stratum", stratum);
+        self.draft.set(line, LOCAL, "stratum", local.stratum);
+        self.draft.set(line, LOCAL, "distance", local.distance);
+        if local.orphan {
+            self.draft.set(line, LOCAL, "orphan", true);
+        }
+        for (key, seconds) in local.conditions {
+            self.draft.set(line, LOCAL, key, seconds);
+        }
     }
 
     fn keyfile(&mut self, line: &Line<'_>) {

@@ -5,7 +5,7 @@
 mod restrict;
 mod serving;
 
-use super::draft::{Draft, SOURCE, quoted};
+use super::draft::{Draft, LOCAL, SOURCE, quoted};
 use super::lines::{Continuation, Line, Syntax, number};
 use super::ref_clock::{self, NO_DRIVER, RefClock};
 use super::source::{self, ANY_FAMILY, Source};
@@ -151,6 +151,7 @@ pub(super) struct Tos {
     minimum: Option<u32>,
     maximum: Option<usize>,
     orphan: Option<u8>,
+    orphan_wait: Option<f64>,
 }
 
 #[rustfmt::skip]
@@ -165,12 +166,15 @@ pub(super) const TOS_OPTIONS: &[OptionRow<Tos>] = &[
     })),
     ("orphan", 1, OptionFate::Converted(|it, value| {
         it.orphan = Some(value.parse::<u8>().map_err(|_| INVALID)?.clamp(1, 15));
-        Err("orphan mode converted to local mode; give each host a different stratum")
+        Err("one host is elected as by chronyd, by the smallest address: migrate all hosts of the group")
     })),
     ("minclock mindist maxdist mintc bcpollbstep nonvolatile", 1, OptionFate::NotNeeded(AUTOMATIC)),
     ("floor ceiling cohort", 1, OptionFate::Unsupported("the stratum of sources is not limited")),
     ("beacon", 1, OptionFate::Unsupported(NO_BROADCAST)),
-    ("orphanwait", 1, OptionFate::Unsupported("local mode has no such condition")),
+    ("orphanwait", 1, OptionFate::Converted(|it, value| {
+        it.orphan_wait = Some(number(value).filter(|it| *it >= 0.0).ok_or(INVALID)?);
+        Ok(())
+    })),
     ("basedate", 1, OptionFate::NotNeeded("the era is that of the saved time and of the build")),
 ];
 
@@ -239,17 +243,28 @@ pub(super) const REF_CLOCK_OPTIONS: &[OptionRow<RefClock>] = &[
     ("key ttl holdover minjitter abbrev", 1, OptionFate::Unsupported("not supported")),
 ];
 
+/// ntpd's default of `tos orphanwait`, seconds.
+const ORPHAN_WAIT: f64 = 300.0;
+
+/// Stratum of ntpd's local clock without `fudge`.
+const LOCAL_CLOCK_STRATUM: u8 = 5;
+
+/// Stratum that ntpd serves while it follows its local clock of this stratum.
+fn below(stratum: u8) -> u8 {
+    stratum.saturating_add(1).min(15)
+}
+
 impl Ntpd {
     fn source(&mut self, line: &Line<'_>, pool: bool) {
         let host = line.words.iter().find(|word| !word.starts_with('-'));
         match host {
             Some(host) if host.starts_with("127.127.1.") => {
-                // The undisciplined local clock as a source of last resort: local mode of the
-                // server here.
-                let why = "the local clock is not a source; without sources it is served at local-stratum";
+                // The undisciplined local clock as a source of last resort.
+                let why =
+                    "the local clock is not a source; without sources it is served by [local]";
                 self.draft.not_needed(line, why);
                 self.draft
-                    .set(line, "[synchronization]", "local-stratum", 5);
+                    .set(line, LOCAL, "stratum", below(LOCAL_CLOCK_STRATUM));
             }
             Some(host) if host.starts_with("127.127.") => {
                 self.ref_clock(line, host);
@@ -315,8 +330,7 @@ impl Ntpd {
                 let remarks = convert_options(&mut stratum, line, options, FUDGE_OPTIONS);
                 self.draft.remarks.append(remarks);
                 if let Some(stratum) = stratum {
-                    let key = "local-stratum";
-                    self.draft.set(line, "[synchronization]", key, stratum);
+                    self.draft.set(line, LOCAL, "stratum", below(stratum));
                 }
             }
             Some((host, options)) => {
@@ -373,9 +387,16 @@ impl Ntpd {
     fn tos(&mut self, line: &Line<'_>) {
         let remarks = convert_options(&mut self.tos, line, &line.words, TOS_OPTIONS);
         self.draft.remarks.append(remarks);
-        if let Some(stratum) = self.tos.orphan.take() {
-            let key = "local-stratum";
-            self.draft.set(line, "[synchronization]", key, stratum);
+        if let Some(stratum) = self.tos.orphan {
+            self.draft.set(line, LOCAL, "stratum", stratum);
+            self.draft.set(line, LOCAL, "orphan", true);
+            // ntpd waits that long without a source, whether it had one before or not.
+            let wait = self.tos.orphan_wait.unwrap_or(ORPHAN_WAIT);
+            self.draft.set(line, LOCAL, "wait-synced", wait);
+            self.draft.set(line, LOCAL, "wait-unsynced", wait);
+        } else if self.tos.orphan_wait.is_some() {
+            let why = "`orphanwait` has an effect only with `tos orphan`";
+            self.draft.not_needed(line, why);
         }
     }
 

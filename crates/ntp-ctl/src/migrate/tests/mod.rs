@@ -193,7 +193,7 @@ fn options_of_sources_are_converted() {
         "rate-limiting-cutoff-ms = 2000",
         "client-list-size = 65536\n",
         "certificate-chain-path = \"/etc/pki/tls/certs/ntp.crt\"",
-        "local-stratum = 8",
+        "[local]\nstratum = 8\ndistance = 1\norphan = true\n",
         "minimum-agreeing-sources = 2",
         "single-step-panic-threshold = 100",
         "[server.access]\ndefault = \"allow\"\n\"10.1.0.0/16\" = \"allow\"\n\"192.0.2.128/25\" = \"ignore\"\n",

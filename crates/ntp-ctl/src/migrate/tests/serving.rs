@@ -19,7 +19,7 @@ fn access_control_is_converted() {
     let network = migrated(Dialect::Ntpd, of(NTPD, "local network"));
     for expected in [
         "default = \"ignore\"\n\"192.168.0.0/16\" = \"allow\"\n\"192.168.7.7/32\" = \"ignore\"\n",
-        "local-stratum = 10",
+        "[local]\nstratum = 11\n",
         "certificate-chain-path = \"/etc/ntp/c.pem\"",
     ] {
         assert!(network.contains(expected), "{expected}\n{network}");
@@ -223,4 +223,42 @@ fn the_client_log_becomes_a_client_list() {
     }
     // By default, chronyd records clients and ntpd-rs does not.
     assert!(!of("allow\n").contains("client-list-size"));
+}
+
+#[test]
+fn a_local_reference_and_orphan_mode_are_converted_exactly() {
+    let all = "stratum 8 distance 0.5 orphan activate 0.25 waitsynced 30 waitunsynced 60";
+    let all = format!("server 192.0.2.1\nlocal {all}\n");
+    for (dialect, text, section) in [
+        (Dialect::Chrony, "local\n", "stratum = 10\ndistance = 1\n"),
+        (
+            Dialect::Chrony,
+            &all,
+            "stratum = 8\ndistance = 0.5\norphan = true\nactivate-below = 0.25\n\
+             wait-synced = 30\nwait-unsynced = 60\n",
+        ),
+        (Dialect::Ntpd, "server 127.127.1.0\n", "stratum = 6\n"),
+        (
+            Dialect::Ntpd,
+            "server 127.127.1.0\nfudge 127.127.1.0 stratum 10\n",
+            "stratum = 11\n",
+        ),
+        (
+            Dialect::Ntpd,
+            "tos orphan 7\n",
+            "stratum = 7\norphan = true\nwait-synced = 300\nwait-unsynced = 300\n",
+        ),
+        (
+            Dialect::Ntpd,
+            "tos orphanwait 20\ntos orphan 7\n",
+            "stratum = 7\norphan = true\nwait-synced = 20\nwait-unsynced = 20\n",
+        ),
+    ] {
+        let toml = migrated(dialect, text);
+        let expected = format!("[local]\n{section}");
+        assert!(toml.contains(&expected), "{text}: {toml}");
+        assert!(!toml.contains("local-stratum"), "{toml}");
+    }
+    let toml = migrated(Dialect::Ntpd, "tos orphanwait 20\n");
+    assert!(!toml.contains("[local]"), "{toml}");
 }
