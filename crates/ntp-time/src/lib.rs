@@ -44,4 +44,4 @@ pub use scale::{Era, Timescale};
 pub use stamp::{RawStamp, Stamp, StampClock, StampSource};
 pub use stratum::Stratum;
 pub use time32::Time32;
-pub use timestamp::{Monotonic, NtpTimestamp, SystemTime};
+pub use timestamp::{InvalidTime, Monotonic, NtpTimestamp, SystemTime};

@@ -154,12 +154,76 @@ impl fmt::Display for SystemTime {
     }
 }
 
+/// Text that is not a time as [`SystemTime`] prints it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidTime;
+
+impl fmt::Display for InvalidTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("expected a time in UTC such as 2026-11-29 or 2026-11-29T12:00:00Z")
+    }
+}
+
+impl core::error::Error for InvalidTime {}
+
+/// Reads what [`Display`](fmt::Display) prints (RFC 3339, UTC only); the fraction and the whole time
+/// of day may be left out.
+impl core::str::FromStr for SystemTime {
+    type Err = InvalidTime;
+
+    fn from_str(text: &str) -> Result<Self, InvalidTime> {
+        parse_time(text).ok_or(InvalidTime)
+    }
+}
+
+fn parse_time(text: &str) -> Option<SystemTime> {
+    let number = |text: Option<&str>, digits: usize| {
+        let text = text.filter(|text| text.len() == digits)?;
+        let is_number = text.bytes().all(|octet| octet.is_ascii_digit());
+        is_number.then(|| text.parse::<i64>().ok()).flatten()
+    };
+    let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
+    let mut parts = date.splitn(3, '-');
+    let year = number(parts.next(), 4)?;
+    let (month, day) = (number(parts.next(), 2)?, number(parts.next(), 2)?);
+    let days = days_from_civil(year, month, day);
+    if civil_from_days(days) != (year, month, day) {
+        return None;
+    }
+    let time = time.strip_suffix('Z')?;
+    let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
+    let mut parts = time.splitn(3, ':');
+    let (hour, minute) = (number(parts.next(), 2)?, number(parts.next(), 2)?);
+    let second = number(parts.next(), 2)?;
+    let nanos = number(Some(&format!("{fraction:0<9}")), 9)?;
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let seconds = days * 86_400 + hour * 3600 + minute * 60 + second;
+    let nanos = seconds.checked_mul(1_000_000_000)?.checked_add(nanos)?;
+    Some(SystemTime::from_nanos(nanos))
+}
+
+/// The inverse of [`civil_from_days`], for the days that exist.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let (march_year, march_month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let leap_days =
+        march_year.div_euclid(4) - march_year.div_euclid(100) + march_year.div_euclid(400);
+    march_year * 365 + leap_days + (153 * march_month + 2) / 5 + day - 1 - DAYS_FROM_MARCH_0000
+}
+
+/// From the first day of March of the year 0 to 1970-01-01.
+const DAYS_FROM_MARCH_0000: i64 = 719_468;
+
 /// Year, month and day of a day number counted from 1970-01-01.
 ///
 /// Years begin in March here, so that the leap day is the last of its year and month lengths follow
 /// one linear rule; 400 years have 146097 days.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
-    const DAYS_FROM_MARCH_0000: i64 = 719_468;
     let shifted = days + DAYS_FROM_MARCH_0000;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);
@@ -196,6 +260,39 @@ mod tests {
             let pivot = time + NtpDuration::from_seconds(pivot_off);
             prop_assert_eq!(pivot.nearest(time.to_ntp()), time);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn a_printed_time_is_read_back(nanos in 0i64..i64::MAX) {
+            let time = SystemTime::from_nanos(nanos);
+            prop_assert_eq!(time.to_string().parse(), Ok(time));
+            let day = SystemTime::from_nanos(nanos - nanos % 86_400_000_000_000);
+            prop_assert_eq!(time.to_string()[..10].parse(), Ok(day));
+        }
+    }
+
+    #[test]
+    fn invalid_times_are_refused() {
+        for text in [
+            "",
+            "2026",
+            "2026-02-29",
+            "2026-13-01",
+            "2026-11-31",
+            "2026-11-29T24:00:00Z",
+            "2026-11-29T12:00:00",
+            "2026-11-29T12:00:00+01:00",
+            "2026-11-29T12:00:00.1234567890Z",
+            "+026-11-29",
+            "9999-01-01",
+            "2026-11-29T1:00:00Z",
+            "2026-11-2\u{663}",
+        ] {
+            assert_eq!(text.parse::<SystemTime>(), Err(InvalidTime), "{text}");
+        }
+        let short: SystemTime = "2026-11-29T12:00:00.5Z".parse().unwrap();
+        assert_eq!(short.to_string(), "2026-11-29T12:00:00.500000000Z");
     }
 
     #[test]
