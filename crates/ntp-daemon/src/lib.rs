@@ -16,6 +16,7 @@
 //! | [`one_shot`] | measures and sets the clock once, without a daemon |
 //! | [`sandbox`] | drops privileges once everything is open |
 //! | `service_manager` | notifications to systemd |
+//! | `history` | the history of the clock's accuracy |
 //! | `join` | waits for threads when the daemon ends |
 //! | [`log`], [`cli`], [`exit`] | log output, command line, exit codes |
 //!
@@ -26,6 +27,7 @@ pub mod cli;
 mod control;
 pub mod convert;
 pub mod exit;
+mod history;
 mod join;
 mod leap_list;
 pub mod listeners;
@@ -59,6 +61,7 @@ use tracing::Level;
 
 use cli::Cli;
 use control::{CommandHandler, Control, ControlListener, StartupContext};
+pub use history::History;
 pub use leap_list::LeapList;
 use log::{LogFile, Threshold};
 use nts::CookieKeys;
@@ -286,6 +289,7 @@ fn assemble(
             leap_list: LeapList::new(config.leap.list.clone(), config.leap.list_is_named),
             disruptions: DisruptionMonitor::open(config),
             ref_clocks: RefClocks::prepare(config),
+            history: History::open(config),
             observation_socket: open_observation_socket(config),
             recorder: config
                 .observability

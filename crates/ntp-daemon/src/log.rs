@@ -7,6 +7,7 @@
 //! clock simulator. A log file is appended to and never truncated: what happened before a restart
 //! is what one looks for after it.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -15,6 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ntp_config::Loaded;
+use ntp_history::recorder::is_recorded;
 use ntp_types::event::{Event, Logfmt, Prose, Severity};
 use ntp_types::status::EventCount;
 use tracing::{Level, debug, error, info, warn};
@@ -153,11 +155,27 @@ pub(crate) fn event_counts() -> Vec<EventCount> {
     counts.filter(|it| it.count > 0).collect()
 }
 
+/// Events for the history that it has not taken yet.
+static HISTORY: Mutex<VecDeque<Event>> = Mutex::new(VecDeque::new());
+/// More than happen in a round of the event loop, which takes them; without a history they stay.
+const MAX_QUEUED: usize = 64;
+
+/// Takes the events for the history.
+pub(crate) fn take_recorded() -> VecDeque<Event> {
+    core::mem::take(&mut HISTORY.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// Logs and counts an event: its message, its name and its fields, on one line.
 pub(crate) fn emit(event: &Event) {
     let mut counts = Event::NAMES.iter().zip(&COUNTS);
     if let Some((_, count)) = counts.find(|(name, _)| **name == event.name()) {
         count.fetch_add(1, Ordering::Relaxed);
+    }
+    if is_recorded(event) {
+        let mut queue = HISTORY.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.len() < MAX_QUEUED {
+            queue.push_back(event.clone());
+        }
     }
     match event.severity() {
         Severity::Debug => debug!("{event} {}", Logfmt(event)),

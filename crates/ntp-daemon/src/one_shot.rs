@@ -64,6 +64,7 @@ impl OneShot {
             leap_list: LeapList::new(None, false),
             disruptions: DisruptionMonitor::default(),
             ref_clocks: RefClocks::default(),
+            history: None,
             observation_socket: None,
             recorder: None,
             seed: crate::seed(),

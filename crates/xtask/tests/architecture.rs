@@ -19,6 +19,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-os-clock", 2),
     ("ntp-udp", 2),
     ("ntp-control-api", 2),
+    ("ntp-history", 2),
     ("ntp-config", 3),
     ("ntp-nts-ke", 3),
     ("ntp-record", 3),
@@ -89,6 +90,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
         "ntp-control-api",
         &["rustix", "serde", "serde_json", "thiserror"],
     ),
+    ("ntp-history", &["serde", "serde_json", "sha2"]),
     (
         "ntp-config",
         &["annotate-snippets", "strsim", "thiserror", "toml"],
@@ -265,6 +267,10 @@ const OPENING: &[&str] = &[
 const OPENERS: &[(&str, &str)] = &[
     (
         "ntp-ctl/src/replay.rs",
+        "writes the picture that the user names, perhaps to a terminal or a pipe",
+    ),
+    (
+        "ntp-ctl/src/report/mod.rs",
         "writes the picture that the user names, perhaps to a terminal or a pipe",
     ),
     ("ntp-daemon/src/control/caller.rs", "reads below /proc"),

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | `clock.toml` | frequency of the oscillator; a time that is past | once known, hourly, at exit |
 //! | `keyset` | keys of our clients' cookies (`nts::cookie_keys`) | at each rotation |
+//! | `history/YYYY-MM.log` | how accurate the clock was (`crate::history`) | every quarter of an hour, at exit |
 //! | `nts-SOURCE` | keys and cookies for a server (`nts::ke_client`) | at exit; deleted once read |
 //!
 //! [`StateFile`] writes files so that a loss of power does no harm, and handles files that cannot
@@ -33,6 +34,7 @@
 
 mod file;
 mod forward;
+mod history;
 
 use std::fs;
 use std::path::PathBuf;
@@ -48,6 +50,7 @@ use crate::sandbox::{self, Profile};
 use crate::{join, log};
 pub(crate) use file::StateFile;
 pub(crate) use forward::{certainly_past, is_disputed, set_forward};
+pub(crate) use history::{HistoryFiles, MAX_WAITING};
 
 /// File name in the state directory.
 const FILE: &str = "clock.toml";

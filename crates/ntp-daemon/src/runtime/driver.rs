@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::{Request, VersionChoice};
+use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{
     Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Input, Now,
     Output, PersistedState, QueryId, Refusal, SendError, SourceId,
@@ -376,6 +377,13 @@ impl Driver {
     pub(crate) fn claim(&self) -> (Now, Claim) {
         let now = self.now();
         (now, self.engine.claim(now))
+    }
+
+    /// Returns a reading of the clocks, and the error figures of the clock then while it is
+    /// synchronised.
+    pub(crate) fn accuracy(&self) -> (Now, Option<ErrorFigures>) {
+        let now = self.now();
+        (now, self.engine.accuracy(now))
     }
 
     /// Returns the reference IDs for clients of version 5.

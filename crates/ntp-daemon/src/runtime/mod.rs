@@ -56,6 +56,7 @@ use ntp_udp::SocketOptions;
 use ntp_udp::wait::PollSet;
 
 use crate::control::Control;
+use crate::history::History;
 use crate::leap_list::LeapList;
 use crate::nts::{CookieKeys, KeClient};
 use crate::observation_socket::ObservationSocket;
@@ -96,6 +97,8 @@ pub struct Runtime {
     /// Devices that interfaces read and change.
     services: Services,
     interfaces: Interfaces,
+    /// Observes the engine before and after each round.
+    history: Option<History>,
     poll_set: PollSet,
     /// Whether the engine has had an input.
     started: bool,
@@ -134,6 +137,8 @@ pub struct Parts {
     pub disruptions: DisruptionMonitor,
     /// The devices of reference clocks.
     pub ref_clocks: RefClocks,
+    /// The history of the clock's accuracy.
+    pub history: Option<History>,
     /// The observation socket.
     pub observation_socket: Option<ObservationSocket>,
     /// Records all inputs of the engine.
@@ -152,6 +157,7 @@ impl Runtime {
             leap_list,
             disruptions,
             ref_clocks,
+            history,
             observation_socket,
             recorder,
             seed,
@@ -177,6 +183,7 @@ impl Runtime {
                 control: None,
                 manager: None,
             },
+            history,
             poll_set: PollSet::new(),
             started: false,
         }
@@ -307,6 +314,9 @@ impl Runtime {
 
     /// Handles all that is ready.
     fn poll(&mut self) -> Result<(), Failure> {
+        if let Some(history) = &mut self.history {
+            history.before_round(&self.driver);
+        }
         for device in &mut self.devices {
             device.on_ready(&mut Context {
                 driver: &mut self.driver,
@@ -362,6 +372,9 @@ impl Runtime {
 
     /// Publishes the state that the engine has reached.
     fn end_round(&mut self) {
+        if let Some(history) = &mut self.history {
+            history.after_round(&self.driver);
+        }
         for service in self.services.list() {
             service.after_round(&mut Context {
                 driver: &mut self.driver,
@@ -401,6 +414,9 @@ impl Runtime {
         // The last save must not be skipped because an earlier write is in progress.
         self.driver.finish_saving();
         let served = self.services.stop();
+        if let Some(history) = &mut self.history {
+            history.finish(&self.driver);
+        }
         let result = self.driver.handle(Input::Shutdown);
         let result = result.and_then(|()| self.execute_requests());
         self.driver.finish_saving();

@@ -111,6 +111,7 @@ fn unscripted_runtime(disruptions: DisruptionMonitor, ref_clocks: RefClocks) -> 
         leap_list: LeapList::new(None, false),
         disruptions,
         ref_clocks,
+        history: None,
         observation_socket: None,
         recorder: None,
         seed: [7; 32],

@@ -5,6 +5,7 @@ use ntp_types::status::{EngineStatus, SourceStatus, SystemStatus};
 
 use super::source::Source;
 use super::{Engine, Now};
+use crate::discipline::ErrorFigures;
 
 impl Engine {
     /// Returns everything that readers may show, at `now`.
@@ -16,6 +17,11 @@ impl Engine {
                 .collect(),
             configured: self.sources.status(now.monotonic),
         }
+    }
+
+    /// Returns the error figures of the clock, while it is synchronised.
+    pub fn accuracy(&self, now: Now) -> Option<ErrorFigures> {
+        self.error_figures(now).filter(|_| self.sync.synchronized)
     }
 
     fn system_status(&self, now: Now) -> SystemStatus {

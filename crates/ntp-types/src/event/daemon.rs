@@ -208,6 +208,14 @@ macro_rules! daemon_events {
                 consequence: Prose,
             } Severity::Warning => "{path} not written: {error}; {consequence}";
 
+            /// The history of the clock's accuracy as it stands: a log that is kept elsewhere shows later whether it was changed.
+            history_recorded = HistoryRecorded {
+                /// Number of the last line, from 0.
+                number: u64,
+                /// Its hash, which covers all lines before.
+                hash: String,
+            } Severity::Info => "history of the clock recorded up to line {number}, SHA-256 {hash}";
+
             /// A state file was written again after failures.
             state_write_recovered = StateWriteRecovered {
                 /// The file.

@@ -1,0 +1,166 @@
+//! The history of the clock's accuracy, for `ntp-ctl report`.
+//!
+//! It observes the engine before and after each round of the event loop
+//! ([`ntp_history::recorder`]) and has no wake-ups of its own: an entry is finished by the first
+//! round after a quarter of an hour. Entries are written by short-lived threads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use ntp_config::Config;
+use ntp_history::recorder::{Accuracy, Instant};
+use ntp_history::report::date;
+use ntp_history::{Entry, Recorder};
+use ntp_proto::discipline::ErrorFigures;
+use ntp_proto::engine::Now;
+use ntp_time::{Monotonic, NtpDuration};
+use ntp_types::event::{Event, Prose};
+use ntp_types::source::SourceState;
+
+use crate::persist::{HistoryFiles, MAX_WAITING};
+use crate::runtime::driver::Driver;
+use crate::sandbox::{self, Profile};
+use crate::{join, log};
+
+/// Interval at which the selected sources are recorded. A source that was selected for less may be
+/// missing.
+const SOURCES_INTERVAL: NtpDuration = NtpDuration::from_seconds(60);
+
+/// The history of the clock's accuracy.
+#[derive(Debug)]
+pub struct History {
+    recorder: Recorder,
+    files: Arc<Mutex<Files>>,
+    writer: Option<JoinHandle<()>>,
+    /// Entries that wait because the last write has not ended.
+    waiting: Vec<Entry>,
+    sources_recorded: Option<Monotonic>,
+}
+
+/// The files, and what was logged about them.
+#[derive(Debug)]
+struct Files {
+    files: HistoryFiles,
+    /// Whether the last write failed and was reported.
+    failing: bool,
+    /// Day whose first line was logged.
+    logged: Option<String>,
+}
+
+impl History {
+    /// Returns the history, unless it is switched off. Nothing is read or written yet.
+    pub(crate) fn open(config: &Config) -> Option<Self> {
+        let directory = config.state.directory.as_ref()?;
+        let days = config.state.history_days;
+        (days > 0).then(|| Self {
+            recorder: Recorder::new(env!("CARGO_PKG_VERSION")),
+            files: Arc::new(Mutex::new(Files {
+                files: HistoryFiles::new(directory, days),
+                failing: false,
+                logged: None,
+            })),
+            writer: None,
+            waiting: Vec::new(),
+            sources_recorded: None,
+        })
+    }
+
+    /// Observes the engine before it handles inputs.
+    pub(crate) fn before_round(&mut self, driver: &Driver) {
+        let (now, figures) = driver.accuracy();
+        let finished = self.recorder.before_round(instant(now), accuracy(figures));
+        if !finished.is_empty() {
+            self.write(finished);
+        }
+    }
+
+    /// Observes the engine after it has handled inputs.
+    pub(crate) fn after_round(&mut self, driver: &Driver) {
+        let (now, figures) = driver.accuracy();
+        for event in log::take_recorded() {
+            self.recorder.record_event(instant(now), &event);
+        }
+        self.recorder.after_round(accuracy(figures));
+        let due = (self.sources_recorded).is_none_or(|at| now.monotonic - at >= SOURCES_INTERVAL);
+        if due && figures.is_some() {
+            self.sources_recorded = Some(now.monotonic);
+            let (_, status) = driver.status();
+            let selected = |state| state == SourceState::Selected;
+            for source in status.sources.iter().filter(|it| selected(it.state)) {
+                self.recorder.record_source(&source.name);
+            }
+        }
+    }
+
+    /// Writes what is left, because the daemon stops.
+    pub(crate) fn finish(&mut self, driver: &Driver) {
+        self.before_round(driver);
+        self.after_round(driver);
+        join::join_last(self.writer.take());
+        let last = self.recorder.finish();
+        self.write(last.into_iter().collect());
+        join::join_last(self.writer.take());
+    }
+
+    /// Writes entries on another thread, or lets them wait for the next time if the last write has
+    /// not ended.
+    fn write(&mut self, entries: Vec<Entry>) {
+        let busy = |writer: &JoinHandle<()>| !writer.is_finished();
+        self.waiting.extend(entries);
+        if self.writer.as_ref().is_some_and(busy) {
+            let excess = self.waiting.len().saturating_sub(MAX_WAITING);
+            self.waiting.drain(..excess);
+            return;
+        }
+        let (files, entries) = (Arc::clone(&self.files), core::mem::take(&mut self.waiting));
+        let write = move || {
+            let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
+            files.write(entries);
+        };
+        self.writer = sandbox::spawn("history writer", Profile::Files, write).ok();
+    }
+}
+
+impl Files {
+    fn write(&mut self, entries: Vec<Entry>) {
+        let day = entries.last().map(|entry| date(entry.from));
+        entries.into_iter().for_each(|entry| self.files.push(entry));
+        let path = self.files.directory().display().to_string();
+        match self.files.write() {
+            Err(error) => {
+                if !core::mem::replace(&mut self.failing, true) {
+                    log::emit(&Event::StateWriteFailed {
+                        path,
+                        error: error.to_string(),
+                        consequence: Prose(
+                            "the history of the clock has a gap (see [state] history-days)".into(),
+                        ),
+                    });
+                }
+            }
+            Ok(last) => {
+                if core::mem::replace(&mut self.failing, false) {
+                    log::emit(&Event::StateWriteRecovered { path });
+                }
+                if let Some((number, hash)) = last.filter(|_| self.logged != day) {
+                    self.logged = day;
+                    log::emit(&Event::HistoryRecorded { number, hash });
+                }
+            }
+        }
+    }
+}
+
+fn instant(now: Now) -> Instant {
+    Instant {
+        monotonic: now.monotonic,
+        system: now.system,
+    }
+}
+
+fn accuracy(figures: Option<ErrorFigures>) -> Option<Accuracy> {
+    figures.map(|figures| Accuracy {
+        bound: figures.bound,
+        estimated_error: figures.estimated_error,
+    })
+}
