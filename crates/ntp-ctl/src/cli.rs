@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use ntp_proto::client::VersionChoice;
 use ntp_proto::wire::Version;
+use ntp_time::SystemTime;
 
 use crate::console::Failure;
 use crate::daemon_command::DaemonCommand;
@@ -161,6 +162,28 @@ pub(crate) enum Command {
         #[arg(long)]
         all: bool,
     },
+    /// Report how accurate the clock was, for auditors, from the history of the daemon
+    Report {
+        /// First day or time, UTC: 2026-11-01 or 2026-11-01T08:00:00Z [default: the oldest]
+        #[arg(long, value_name = "TIME")]
+        from: Option<SystemTime>,
+
+        /// End of the time, not included [default: the newest]
+        #[arg(long, value_name = "TIME")]
+        to: Option<SystemTime>,
+
+        /// Limit of the error bound; the time outside each limit is reported
+        #[arg(long = "limit", value_name = "TIME", value_parser = time, default_values = ["100us", "1ms", "50ms"])]
+        limits: Vec<Duration>,
+
+        /// Write a plot to this file
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+
+        /// Directory of the history [default: `history` in the state directory]
+        #[arg(long, value_name = "PATH")]
+        directory: Option<PathBuf>,
+    },
     /// Set the clock once from the configured sources, without the daemon; asks for confirmation
     ForceSync(ForceSync),
     /// Convert the configuration file of another time daemon to ntp.toml
@@ -270,6 +293,32 @@ pub(crate) enum Format {
     Json,
     /// Metrics in the text format of Prometheus (`status` only)
     Prometheus,
+    /// Markdown (`report` only)
+    Md,
+    /// Comma-separated values (`report` only)
+    Csv,
+}
+
+impl Format {
+    /// Returns whether `command` has this format.
+    pub(crate) fn is_for(self, command: &Command) -> bool {
+        match self {
+            Self::Plain | Self::Json => true,
+            Self::Prometheus => *command == Command::Status,
+            Self::Md | Self::Csv => matches!(command, Command::Report { .. }),
+        }
+    }
+
+    /// Returns the name on the command line, and the command that has it.
+    pub(crate) const fn name(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Plain => ("plain", "any"),
+            Self::Json => ("json", "any"),
+            Self::Prometheus => ("prometheus", "status"),
+            Self::Md => ("md", "report"),
+            Self::Csv => ("csv", "report"),
+        }
+    }
 }
 
 /// Returns the definition of the command line, from which the manual page is generated.

@@ -27,6 +27,7 @@ mod nts;
 mod query;
 mod query_client;
 mod replay;
+mod report;
 mod servers;
 mod settings;
 mod source_details;
@@ -170,10 +171,11 @@ fn run_command(
 ) -> Result<(), Failure> {
     let config = options.config.as_deref();
     let format = options.format();
-    if format == Format::Prometheus && *command != Command::Status {
-        return Err(Failure::Usage(
-            "error: `--format prometheus` is for `status` only".into(),
-        ));
+    if !format.is_for(command) {
+        let (name, other) = format.name();
+        return Err(Failure::Usage(format!(
+            "error: `--format {name}` is for `{other}` only"
+        )));
     }
     let json = format == Format::Json;
     match command {
@@ -209,6 +211,22 @@ fn run_command(
         Command::Migrate { file, from } => migrate::run(file, *from, json, console),
         Command::Replay { file, svg, all } => {
             replay::run(file, svg.as_deref(), *all, json, console)
+        }
+        Command::Report {
+            from,
+            to,
+            limits,
+            svg,
+            directory,
+        } => {
+            let wanted = report::Wanted {
+                from: *from,
+                to: *to,
+                limits,
+                picture: svg.as_deref(),
+                directory: directory.as_deref(),
+            };
+            report::run(config, &wanted, format, console)
         }
         Command::ForceSync(options) => force_sync::run(config, options, json, open, console),
     }

@@ -26,7 +26,7 @@ pub(crate) fn run(
     let state = observation::fetch(&socket.path, TIMEOUT)
         .map_err(|error| Failure::Error(socket.explain(&error)))?;
     match format {
-        Format::Plain => console
+        Format::Plain | Format::Md | Format::Csv => console
             .out
             .write_all(status_text::plain(&state).as_bytes())?,
         Format::Json => {
@@ -81,7 +81,7 @@ impl Socket {
                 // Upstream prints it on standard output, where it would corrupt JSON and metrics.
                 match format {
                     Format::Plain => writeln!(console.out, "{warning}")?,
-                    Format::Json | Format::Prometheus => console.message(warning),
+                    _ => console.message(warning),
                 }
                 (None, Origin::InvalidFile)
             }

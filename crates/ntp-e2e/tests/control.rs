@@ -45,9 +45,55 @@ fn main() -> ExitCode {
             scenario!(a_shutdown_is_answered_and_ends_the_daemon),
             scenario!(the_client_list_is_optional_and_restricted_to_privileged_users),
             scenario!(access_rules_change_one_by_one_at_run_time),
+            scenario!(a_report_names_who_changed_the_configuration),
             scenario!(explain_and_waitsync_report_the_cause_of_a_failure),
         ],
     )
+}
+
+/// The history of two runs, whose end an edit of the file would hide.
+fn a_report_names_who_changed_the_configuration() {
+    let (first, second) = (server(), server());
+    let setup = Setup::new(1).server(&first.address().to_string());
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    let address = second.address().to_string();
+    let (code, output) = setup.ntp_ctl(&["source", "add", &address]);
+    assert_eq!(code, Some(0), "{output}");
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert!(!daemon.process.events("history_recorded").is_empty());
+    let mut daemon = setup.start(None);
+    daemon.wait_synchronized(LIMIT);
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    let (code, output) = setup.ntp_ctl(&["report", "--json"]);
+    assert_eq!(code, Some(0), "{output}");
+    let report: serde_json::Value = serde_json::from_str(&output).expect("a report");
+    let change = &report["changes"][0];
+    assert_eq!(change["event"], "control_call");
+    let fields = change["fields"].as_str().expect("fields");
+    assert!(
+        fields.contains("uid=0 ") && fields.contains(&address),
+        "{fields}"
+    );
+    assert_eq!(report["integrity"]["intact"], true);
+    let synchronized = report["overall"]["synchronized"].as_f64().expect("seconds");
+    assert!(synchronized > 0.0);
+    let (code, output) = setup.ntp_ctl(&["report", "--format", "csv"]);
+    assert_eq!(code, Some(0), "{output}");
+    assert!(
+        output.lines().any(|line| line.starts_with("overall,")),
+        "{output}"
+    );
+
+    let history = setup.state().join("history");
+    let files = std::fs::read_dir(&history).expect("a history");
+    for file in files.map(|file| file.expect("a file").path()) {
+        let text = std::fs::read_to_string(&file).expect("text");
+        std::fs::write(&file, text.replace("uid=0 ", "uid=7 ")).expect("it is changed");
+    }
+    let (code, output) = setup.ntp_ctl(&["report", "--json"]);
+    assert_eq!(code, Some(1), "{output}");
 }
 
 fn server() -> ReferenceServer {
