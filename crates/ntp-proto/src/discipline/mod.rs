@@ -571,7 +571,8 @@ impl Discipline {
             }
             let present = |key| self.source(key).is_some_and(|other| other.takes_part(now));
             if let Some(rate) = self.pairs.confirmed_rate(source.key, present) {
-                self.sources[index].wander = rate;
+                let is_steady = source.law != NoiseLaw::Queue && !self.moves_most(source, now);
+                self.sources[index].wander = if is_steady { 0.0 } else { rate };
             }
         }
         self.judge_steadiness(index, now);

@@ -63,6 +63,14 @@ impl Discipline {
         }
     }
 
+    /// Whether a source moves much faster than the others. A reference clock that does not is taken to
+    /// be steady: its pairs with servers cannot resolve its wander, and the smallest rate that they
+    /// know would cost a tenth of its accuracy.
+    pub(super) fn moves_most(&self, source: &Source, now: FreeTime) -> bool {
+        let rates = self.rates(source, now);
+        rates.is_some_and(|(own, others)| own > CLEARLY_FASTER * others)
+    }
+
     /// Squared rates, s^2/s, of a source and of the middle one of at least two others.
     fn rates(&self, source: &Source, now: FreeTime) -> Option<(f64, f64)> {
         let present = |key| self.source(key).is_some_and(|other| other.is_compared(now));
