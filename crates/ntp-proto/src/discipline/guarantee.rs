@@ -102,34 +102,105 @@ fn narrowed(
 
 #[cfg(test)]
 mod tests {
-    use ntp_time::FreeTime;
+    use ntp_time::{FreeTime, Frequency};
 
-    use super::super::Config;
+    use super::super::{Config, DriftAllowance};
     use super::*;
 
-    /// Bound in microseconds after samples every 64 s of `(request, reply)` delays in microseconds.
-    fn bound(delays: &[(i64, i64)]) -> f64 {
-        let config = Config {
-            minimum_agreeing_sources: 1,
-            ..Config::default()
-        };
-        let mut discipline = Discipline::new(config, None);
-        let key = discipline.add_source(NoiseLaw::Queue);
-        let mut at = FreeTime::from_nanos(0);
-        for (request, reply) in delays {
-            at = at + NtpDuration::from_seconds(64);
-            let sample = Measurement {
+    /// A discipline with one source, which is measured every 64 s.
+    struct Run {
+        discipline: Discipline,
+        key: SourceKey,
+        at: FreeTime,
+    }
+
+    impl Run {
+        fn new(law: NoiseLaw) -> Self {
+            let mut discipline = Discipline::new(config(DriftAllowance::Learnt), None);
+            let key = discipline.add_source(law);
+            let at = FreeTime::from_nanos(0);
+            Self {
+                discipline,
+                key,
                 at,
+            }
+        }
+
+        /// Adds a sample with these delays of request and reply, in microseconds.
+        fn measure(&mut self, (request, reply): (i64, i64), root_dispersion: NtpDuration) {
+            self.at = self.at + NtpDuration::from_seconds(64);
+            let sample = Measurement {
+                at: self.at,
                 phase: NtpDuration::from_micros(request - reply).half(),
                 delay: Some(NtpDuration::from_micros(request + reply)),
                 stamp_noise: 1e-6,
                 root_delay: NtpDuration::ZERO,
-                root_dispersion: NtpDuration::ZERO,
+                root_dispersion,
             };
-            discipline.add_measurement(key, &sample);
+            self.discipline.add_measurement(self.key, &sample);
         }
-        let figures = discipline.error_figures(at, NtpDuration::ZERO);
-        1e6 * figures.unwrap().bound.as_seconds_f64()
+
+        /// Microseconds.
+        fn bound(&self) -> f64 {
+            let figures = self.discipline.error_figures(self.at, NtpDuration::ZERO);
+            1e6 * figures.unwrap().bound.as_seconds_f64()
+        }
+    }
+
+    fn config(drift_allowance: DriftAllowance) -> Config {
+        Config {
+            minimum_agreeing_sources: 1,
+            drift_allowance,
+            ..Config::default()
+        }
+    }
+
+    fn bound(delays: &[(i64, i64)]) -> f64 {
+        let mut run = Run::new(NoiseLaw::Queue);
+        for delays in delays {
+            run.measure(*delays, NtpDuration::ZERO);
+        }
+        run.bound()
+    }
+
+    /// Bounds before and after a sample whose server states an error of 10 ms, in microseconds, with
+    /// `change` between them.
+    fn around_a_poor_sample(law: NoiseLaw, change: impl Fn(&mut Run)) -> [f64; 2] {
+        let mut run = Run::new(law);
+        for _ in 0..12 {
+            run.measure((1_000, 1_000), NtpDuration::ZERO);
+        }
+        let before = run.bound();
+        change(&mut run);
+        run.measure((1_000, 1_000), NtpDuration::from_millis(10));
+        [before, run.bound()]
+    }
+
+    #[test]
+    fn a_poor_sample_does_not_widen_what_was_known() {
+        let [before, after] = around_a_poor_sample(NoiseLaw::Queue, |_| {});
+        assert!(after < before + 2_000.0, "{before} {after}");
+    }
+
+    #[test]
+    fn what_was_known_is_dropped_if_the_oscillator_has_moved() {
+        // The learnt allowance rises so if the frequency changes; a configured one rises at once.
+        let allow = |run: &mut Run, ppm| {
+            let allowance = DriftAllowance::Fixed(Frequency::from_ppm(ppm));
+            run.discipline.reconfigure(config(allowance));
+        };
+        let [_, kept] = around_a_poor_sample(NoiseLaw::Queue, |run| allow(run, 16.0));
+        assert!(kept < 5_000.0, "{kept}");
+        let [_, dropped] = around_a_poor_sample(NoiseLaw::Queue, |run| allow(run, 50.0));
+        assert!(dropped > 10_000.0, "{dropped}");
+    }
+
+    #[test]
+    fn each_sample_of_a_reference_clock_counts_by_itself() {
+        let sigma = NtpDuration::from_micros(1);
+        let law = NoiseLaw::Gaussian { sigma };
+        let [before, after] = around_a_poor_sample(law, |_| {});
+        assert!(before < 5_000.0 && after > 10_000.0, "{before} {after}");
     }
 
     #[test]
