@@ -13,20 +13,44 @@ pub(crate) struct Pair {
     pub(crate) ntpd_rs: f64,
 }
 
-impl Pair {
-    /// Nothing was measured.
-    pub(crate) const NONE: Self = Self::chrony(f64::INFINITY);
+/// A figure of each peer, as far as it was measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) chrony: Option<f64>,
+    pub(crate) ntpd_rs: Option<f64>,
+}
+
+impl Known {
+    const NONE: Self = Self {
+        chrony: None,
+        ntpd_rs: None,
+    };
 
     const fn of((chrony, ntpd_rs): (f64, f64)) -> Self {
-        Self { chrony, ntpd_rs }
+        Self {
+            chrony: Some(chrony),
+            ntpd_rs: Some(ntpd_rs),
+        }
     }
 
     /// The figure of chrony, where ntpd-rs was not measured.
     const fn chrony(chrony: f64) -> Self {
         Self {
-            chrony,
-            ntpd_rs: f64::INFINITY,
+            chrony: Some(chrony),
+            ntpd_rs: None,
         }
+    }
+
+    /// `ours` divided by the smaller of those that were measured.
+    pub(crate) fn ratio_to_better(self, ours: f64) -> Option<f64> {
+        let figures = self.chrony.into_iter().chain(self.ntpd_rs);
+        Some(ours / figures.reduce(f64::min)?)
+    }
+}
+
+impl Pair {
+    const fn of((chrony, ntpd_rs): (f64, f64)) -> Self {
+        Self { chrony, ntpd_rs }
     }
 
     /// The smaller of the two.
@@ -102,41 +126,41 @@ pub(crate) const GRID: [[Cell; 4]; 5] = [
 ];
 
 /// RMS and maximum error in the other scenarios, in the order of [`ntp_sim::reference::ReferenceWorld::ALL`].
-pub(crate) const OTHER: [(Pair, Pair); 15] = [
-    (Pair::of((1.8e-5, 4.5e-4)), Pair::of((6.4e-5, 8.4e-4))),
-    (Pair::of((3.9e-5, 6.4e-5)), Pair::of((1.6e-4, 4.9e-4))),
-    (Pair::of((1.5e-5, 3.6e-5)), Pair::of((8.3e-5, 1.2e-4))),
-    (Pair::chrony(2.45e-5), Pair::NONE),
-    (Pair::of((3.5e-5, 5.2e-5)), Pair::of((6.0e-4, 4.4e-4))),
-    (Pair::chrony(1.41e-4), Pair::chrony(1.58e-3)),
-    (Pair::of((2.4e-5, 7.5e-5)), Pair::of((7.4e-5, 3.1e-4))),
-    (Pair::of((1.9e-5, 3.6e-5)), Pair::of((6.5e-5, 1.6e-4))),
-    (Pair::of((5.8e-4, 3.7e-5)), Pair::of((1.6e-3, 1.1e-4))),
-    (Pair::of((2.5e-5, 3.6e-5)), Pair::of((1.0e-4, 1.2e-4))),
-    (Pair::of((1.3e-7, 2.4e-7)), Pair::of((8.9e-7, 9.6e-7))),
-    (Pair::of((1.1e-6, 1.4e-6)), Pair::of((9.6e-6, 4.8e-6))),
-    (Pair::of((4.9e-4, 5.7e-4)), Pair::of((1.7e-3, 2.0e-3))),
-    (Pair::of((6.2e-5, 1.1e-4)), Pair::of((1.6e-4, 3.7e-4))),
-    (Pair::of((6.2e-5, 1.1e-4)), Pair::of((1.8e-4, 3.8e-4))),
+pub(crate) const OTHER: [(Known, Known); 15] = [
+    (Known::of((1.8e-5, 4.5e-4)), Known::of((6.4e-5, 8.4e-4))),
+    (Known::of((3.9e-5, 6.4e-5)), Known::of((1.6e-4, 4.9e-4))),
+    (Known::of((1.5e-5, 3.6e-5)), Known::of((8.3e-5, 1.2e-4))),
+    (Known::chrony(2.45e-5), Known::NONE),
+    (Known::of((3.5e-5, 5.2e-5)), Known::of((6.0e-4, 4.4e-4))),
+    (Known::chrony(1.41e-4), Known::chrony(1.58e-3)),
+    (Known::of((2.4e-5, 7.5e-5)), Known::of((7.4e-5, 3.1e-4))),
+    (Known::of((1.9e-5, 3.6e-5)), Known::of((6.5e-5, 1.6e-4))),
+    (Known::of((5.8e-4, 3.7e-5)), Known::of((1.6e-3, 1.1e-4))),
+    (Known::of((2.5e-5, 3.6e-5)), Known::of((1.0e-4, 1.2e-4))),
+    (Known::of((1.3e-7, 2.4e-7)), Known::of((8.9e-7, 9.6e-7))),
+    (Known::of((1.1e-6, 1.4e-6)), Known::of((9.6e-6, 4.8e-6))),
+    (Known::of((4.9e-4, 5.7e-4)), Known::of((1.7e-3, 2.0e-3))),
+    (Known::of((6.2e-5, 1.1e-4)), Known::of((1.6e-4, 3.7e-4))),
+    (Known::of((6.2e-5, 1.1e-4)), Known::of((1.8e-4, 3.8e-4))),
 ];
 
 /// RMS and maximum error of chrony with servers that are not constant, in the order of
 /// [`ntp_sim::server_worlds::ServerWorld::ALL`], as far as they were measured.
-pub(crate) const SERVERS: [(Pair, Pair); 14] = [
-    (Pair::chrony(2.9e-5), Pair::chrony(8.2e-5)),
-    (Pair::chrony(4.5e-5), Pair::chrony(1.1e-4)),
-    (Pair::chrony(2.0e-5), Pair::chrony(5.3e-5)),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::chrony(1.2e-3)),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::NONE),
-    (Pair::NONE, Pair::NONE),
+pub(crate) const SERVERS: [(Known, Known); 14] = [
+    (Known::chrony(2.9e-5), Known::chrony(8.2e-5)),
+    (Known::chrony(4.5e-5), Known::chrony(1.1e-4)),
+    (Known::chrony(2.0e-5), Known::chrony(5.3e-5)),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::chrony(1.2e-3)),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::NONE),
+    (Known::NONE, Known::NONE),
 ];
 
 /// A cold start: the scenario, and seconds until the error stays below 10 ms, 1 ms and 100 us.
@@ -151,9 +175,9 @@ pub(crate) struct Start {
     /// Frequency that an earlier run saved.
     pub(crate) known: Option<f64>,
     /// Seconds until the error stays below 10 ms, 1 ms and 100 us.
-    pub(crate) settled: [Pair; 3],
+    pub(crate) settled: [Known; 3],
     /// RMS error from 2000 to 4000 s, seconds.
-    pub(crate) rms: Pair,
+    pub(crate) rms: Known,
 }
 
 const fn start(queue: f64, offset: f64, frequency: f64, ten: (f64, f64), one: (f64, f64)) -> Start {
@@ -162,8 +186,8 @@ const fn start(queue: f64, offset: f64, frequency: f64, ten: (f64, f64), one: (f
         offset,
         frequency,
         known: None,
-        settled: [Pair::of(ten), Pair::of(one), Pair::NONE],
-        rms: Pair::NONE,
+        settled: [Known::of(ten), Known::of(one), Known::NONE],
+        rms: Known::NONE,
     }
 }
 
@@ -173,8 +197,8 @@ const fn known_start(frequency: f64, known: f64) -> Start {
         offset: 0.1,
         frequency,
         known: Some(known),
-        settled: [Pair::NONE; 3],
-        rms: Pair::NONE,
+        settled: [Known::NONE; 3],
+        rms: Known::NONE,
     }
 }
 
@@ -182,18 +206,18 @@ const fn known_start(frequency: f64, known: f64) -> Start {
 pub(crate) const STARTS: [Start; 8] = [
     Start {
         settled: [
-            Pair::of((6.0, 132.0)),
-            Pair::of((6.0, 152.0)),
-            Pair::chrony(75.0),
+            Known::of((6.0, 132.0)),
+            Known::of((6.0, 152.0)),
+            Known::chrony(75.0),
         ],
-        rms: Pair::chrony(2.8e-5),
+        rms: Known::chrony(2.8e-5),
         ..start(1e-4, 0.1, 100e-6, (6.0, 132.0), (6.0, 152.0))
     },
     start(1e-3, 0.1, 100e-6, (6.0, 132.0), (75.0, 156.0)),
     start(1e-4, 0.1, -30e-6, (6.0, 116.0), (6.0, 133.0)),
     start(1e-4, 10.0, 100e-6, (5.0, 132.0), (5.0, 152.0)),
     Start {
-        settled: [Pair::NONE, Pair::chrony(6.0), Pair::NONE],
+        settled: [Known::NONE, Known::chrony(6.0), Known::NONE],
         ..start(1e-4, 0.1, 500e-6, (0.0, 0.0), (0.0, 0.0))
     },
     known_start(100e-6, 99.9e-6),

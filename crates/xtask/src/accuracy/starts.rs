@@ -3,7 +3,7 @@
 use ntp_sim::{Scenario, Violation, World};
 
 use super::measure::quantile;
-use super::peers::{Pair, STARTS, Start};
+use super::peers::{STARTS, Start};
 use super::table::{Cell, Table};
 
 /// Result of a cold start.
@@ -73,15 +73,7 @@ fn row(start: &Start, results: &[StartResult]) -> Vec<Cell> {
         quantile(&values, share)
     };
     let seconds = |of: &dyn Fn(&StartResult) -> f64, share| Cell::Seconds(over(of, share));
-    let peer = |pair: Pair, of: fn(Pair) -> f64| {
-        let value = of(pair);
-        if value.is_finite() {
-            Cell::Seconds(value)
-        } else {
-            Cell::None
-        }
-    };
-    let (chrony, ntpd_rs) = (|pair: Pair| pair.chrony, |pair: Pair| pair.ntpd_rs);
+    let peer = |value| Cell::known(value, Cell::Seconds);
     let known = start.known.map_or(String::new(), |known| {
         format!(", known as {:+.1}", known * 1e6)
     });
@@ -95,16 +87,16 @@ fn row(start: &Start, results: &[StartResult]) -> Vec<Cell> {
     vec![
         Cell::Text(name),
         seconds(&|result| result.settled[0], 0.5),
-        peer(ten, chrony),
+        peer(ten.chrony),
         seconds(&|result| result.settled[1], 0.5),
         seconds(&|result| result.settled[1], 0.9),
-        peer(one, chrony),
-        peer(one, ntpd_rs),
+        peer(one.chrony),
+        peer(one.ntpd_rs),
         seconds(&|result| result.settled[2], 0.5),
         seconds(&|result| result.settled[2], 0.9),
-        peer(tenth, chrony),
+        peer(tenth.chrony),
         Cell::Small(over(&|result| result.rms, 0.5)),
-        Cell::peer(start.rms.chrony),
+        Cell::known(start.rms.chrony, Cell::Small),
         seconds(&|result| result.packets[0] as f64, 1.0),
         seconds(&|result| result.packets[1] as f64, 1.0),
         seconds(&|result| result.packets[2] as f64, 0.5),

@@ -38,22 +38,9 @@ impl fmt::Display for Cell {
 }
 
 impl Cell {
-    /// A peer's figure, infinite if it was not measured.
-    pub(crate) fn peer(value: f64) -> Self {
-        if value.is_finite() {
-            Self::Small(value)
-        } else {
-            Self::None
-        }
-    }
-
-    /// A ratio to a peer's figure, zero if that was not measured.
-    pub(crate) fn ratio(value: f64) -> Self {
-        if value > 0.0 {
-            Self::Ratio(value)
-        } else {
-            Self::None
-        }
+    /// A cell of a value that may not have been measured.
+    pub(crate) fn known(value: Option<f64>, cell: impl Fn(f64) -> Self) -> Self {
+        value.map_or(Self::None, cell)
     }
 
     fn json(&self) -> Value {

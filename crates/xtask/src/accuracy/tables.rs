@@ -6,7 +6,7 @@ use ntp_sim::varied::VariedWorld;
 use ntp_sim::{Scenario, Violation};
 
 use super::measure::{Figure, Runs, all, geometric_mean};
-use super::peers::{Cell as Peers, GRID, OTHER, Pair, SERVERS};
+use super::peers::{Cell as Peers, GRID, Known, OTHER, Pair, SERVERS};
 use super::table::{Cell, Table};
 
 /// Duration of a run on the grid, and its excluded start, seconds.
@@ -89,6 +89,11 @@ fn names(index: usize) -> [Cell; 2] {
 
 pub(super) fn measured(figure: Figure) -> Cell {
     Cell::Measured(figure.value, figure.error)
+}
+
+/// A peer's figure.
+fn known(value: Option<f64>) -> Cell {
+    Cell::known(value, Cell::Small)
 }
 
 /// Geometric mean and maximum of ratios.
@@ -338,7 +343,7 @@ fn compared(
     name: &'static str,
     title: &str,
     worlds: &[(&str, Scenario)],
-    peers: &[(Pair, Pair)],
+    peers: &[(Known, Known)],
     seeds: u64,
 ) -> Result<Table, Violation> {
     let scenarios: Vec<Scenario> = worlds
@@ -350,18 +355,20 @@ fn compared(
     let mut rows = Vec::new();
     for (((name, _), runs), (rms, maximum)) in worlds.iter().zip(&runs).zip(peers) {
         let (ours, ours_maximum) = (runs.rms(), runs.maximum());
-        ratios.push(ours.value / rms.better());
-        maxima.push(ours_maximum.value / maximum.better());
+        let ratio = rms.ratio_to_better(ours.value);
+        let maximum_ratio = maximum.ratio_to_better(ours_maximum.value);
+        ratios.extend(ratio);
+        maxima.extend(maximum_ratio);
         let mut row = vec![
             Cell::Text((*name).to_owned()),
             measured(ours),
-            Cell::peer(rms.chrony),
-            Cell::peer(rms.ntpd_rs),
-            Cell::ratio(ours.value / rms.better()),
+            known(rms.chrony),
+            known(rms.ntpd_rs),
+            Cell::known(ratio, Cell::Ratio),
             measured(ours_maximum),
-            Cell::peer(maximum.chrony),
-            Cell::peer(maximum.ntpd_rs),
-            Cell::ratio(ours_maximum.value / maximum.better()),
+            known(maximum.chrony),
+            known(maximum.ntpd_rs),
+            Cell::known(maximum_ratio, Cell::Ratio),
             measured(runs.frequency()),
         ];
         row.extend(claims(runs));
@@ -372,8 +379,6 @@ fn compared(
         "/better ", "freq",
     ];
     head.extend(CLAIMS_HEAD);
-    let measured = |ratios: Vec<f64>| ratios.into_iter().filter(|ratio| *ratio > 0.0).collect();
-    let (ratios, maxima): (Vec<f64>, Vec<f64>) = (measured(ratios), measured(maxima));
     let mut all = summary("RMS / better peer", &ratios).to_vec();
     all.extend(summary("maximum / better peer", &maxima));
     all.extend(claims_summary(&runs));

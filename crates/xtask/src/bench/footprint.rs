@@ -3,6 +3,7 @@
 //! | figure | method |
 //! |---|---|
 //! | time to first packet | processor time of the daemon process when its first request arrives; the median of [`STARTS`] starts, without warming up the loader's cache |
+//! | processor time of a day | see `day` |
 //! | memory | resident set (`VmRSS`), including shared pages of libraries, once the clients are synchronised |
 //! | size | the program after `strip` |
 //! | build | time of `cargo build --release` of the programs in an empty directory; on request only, as it takes minutes |
@@ -74,6 +75,12 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
         row("client of four sources: memory", memory.client, 6.0, "MB"),
         row("server with NTS: memory", memory.server, 12.0, "MB"),
         row("metrics exporter: memory", memory.exporter, 10.0, "MB"),
+        row(
+            "client of four sources: processor time of a day",
+            programs.processor_time_of_a_day()?,
+            150.0,
+            "ms",
+        ),
     ]);
     if plan.build {
         rows.push(row(

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `server` | processor time of each answered request and each key exchange, compared with chronyd and a minimal server |
 //! | `instructions` | instructions of the I/O-free part, for each kind of request (see `instructions.rs`) |
-//! | `footprint` | memory, size, time until the first packet, and build time, compared with their limits (see `footprint.rs`) |
+//! | `footprint` | memory, size, time until the first packet, processor time of a day, and build time, compared with their limits (see `footprint.rs`) |
 //! | `readers` | time to read the state of a daemon with a thousand sources, with and without idle clients (see `readers.rs`) |
 //! | `memory` | memory of the daemon before and after millions of clients (see `memory.rs`) |
 //!
@@ -45,6 +45,7 @@
 
 mod build;
 mod certificate;
+mod day;
 mod figures;
 mod footprint;
 mod instructions;
@@ -73,7 +74,7 @@ enum Benchmark {
     Server(server::Plan),
     /// Instructions for each kind of request, compared with the baseline. Needs valgrind.
     Instructions(instructions::Plan),
-    /// Memory, size and time to the first packet of the programs, compared with their limits.
+    /// Memory, size, time to the first packet and processor time of the programs, compared with their limits.
     Footprint(footprint::Plan),
     /// Time to read the state of a daemon with a thousand sources.
     Readers,
