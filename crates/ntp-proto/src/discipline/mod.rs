@@ -400,7 +400,9 @@ impl Discipline {
         if members().any(|source| source.consecutive_outliers > 0) {
             return limits.clamp(limits.min);
         }
-        let goal = self.affordable(limits, goal, poll::UNSETTLED_RATIO * mean_square(goal));
+        let started = self.filter_time.zip(self.start_interval);
+        let age = started.map_or(0.0, |(now, start)| (now - start.at).as_seconds_f64());
+        let goal = self.affordable(limits, goal, poll::unsettled_ratio(age) * mean_square(goal));
         let source = &mut self.sources[index];
         if goal > current && source.samples_since_poll_change >= poll::SAMPLES_PER_STEP {
             source.samples_since_poll_change = 0;

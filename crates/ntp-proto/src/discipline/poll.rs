@@ -16,8 +16,8 @@
 //! (steady state of the Riccati equation, and what wander adds between samples). The bank averages
 //! its logarithm over the hypotheses, so that the small chance of a frequency jump does not
 //! dominate. It is the law of normal noise. Where queues bound the phase, errors are smaller than
-//! this, and in the grid they fall with the power 0.5 to 0.75 of the rate instead of 3/8; the choice
-//! below does not use that yet.
+//! this, and in the grid they fall with the power 0.5 to 0.75 of the rate instead of 3/8. A law with
+//! that power, k (W/i)^(2/3) T, was tried: with the same number of packets the errors are the same.
 //!
 //! # Choice
 //! While noise dominates, doubling the interval multiplies e by 2^(3/4) = 1.68, less than the
@@ -33,7 +33,7 @@
 //!
 //! The interval lengthens by one step per four samples and shortens at once. While the frequency is
 //! uncertain, as after the start, the error grows fast between samples: the interval is then the
-//! longest one after which the variance is at most [`UNSETTLED_RATIO`] times that of the steady state.
+//! longest one after which the variance is at most [`unsettled_ratio`] times that of the steady state.
 
 use ntp_time::{PollInterval, PollLimits};
 
@@ -55,7 +55,23 @@ pub(super) const SAMPLES_PER_STEP: u32 = 4;
 /// of the steady state's: twice the error. With the present variance instead, a wrong saved
 /// frequency was learnt in 380 s instead of 4 s, and the grid had 1.12 times the error. A smaller value holds short intervals in worlds whose wander varies, a
 /// larger one lengthens the interval before the frequency is known.
-pub(super) const UNSETTLED_RATIO: f64 = 4.0;
+const UNSETTLED_RATIO: f64 = 4.0;
+/// The same during the first half hour, in which packets are few and improve the clock most. With
+/// queues of 100 us the error stays below 100 us after 197 s instead of 353 s and is 8 % smaller from
+/// 2000 to 4000 s, for 36 packets instead of 32; with 1.7 after 169 s, for 39.
+const STARTING_RATIO: f64 = 2.0;
+/// Seconds after the start.
+const STARTING_TIME: f64 = 1800.0;
+
+/// Multiple of the steady state's variance up to which the interval may grow, this many seconds after
+/// the start.
+pub(super) fn unsettled_ratio(age: f64) -> f64 {
+    if age < STARTING_TIME {
+        STARTING_RATIO
+    } else {
+        UNSETTLED_RATIO
+    }
+}
 
 /// Predicted mean square error in s^2 if every source is polled at `interval`; `information` is the
 /// sum over the sources, 1/s^2.
