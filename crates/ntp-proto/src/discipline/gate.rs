@@ -41,6 +41,9 @@ pub(super) const SAMPLES_BEFORE_GATE: u64 = 4;
 /// of the clock to old route changes; a smaller one attributes the asymmetry of a new route to
 /// server or clock. Validated by simulation only.
 pub(super) const ROUTE_MEMORY: u32 = 16;
+/// Largest frequency change attributed to one event, s/s: a jump of the oscillator is at most as
+/// large as its whole error may be, 100 ppm.
+pub(super) const MAX_FREQUENCY_JUMP: f64 = 1e-4;
 /// Number of samples in a drift test. With six, half of the gain is lost (see
 /// [`confidence::DRIFT`](super::confidence::DRIFT)), because the change is noticed later.
 const DRIFT_SAMPLES: usize = 4;

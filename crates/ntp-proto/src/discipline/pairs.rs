@@ -34,9 +34,9 @@ use ntp_time::{FreeTime, NtpDuration};
 
 use super::bank::LEAK;
 use super::confidence::OUTLIER;
+use super::gate::MAX_FREQUENCY_JUMP;
 use super::math;
 use super::source::SourceKey;
-use super::update::MAX_FREQUENCY_JUMP;
 
 /// Number of rates.
 const RUNGS: usize = 9;

@@ -18,8 +18,8 @@
 use ntp_time::FreeTime;
 
 use super::allowance::DriftRecord;
+use super::gate::MAX_FREQUENCY_JUMP;
 use super::source::Source;
-use super::update::MAX_FREQUENCY_JUMP;
 use super::{Discipline, NoiseLaw};
 
 /// Time within which a reference clock must not move by more than it states, seconds. A shorter one

@@ -12,15 +12,13 @@
 use super::allowance::DriftRecord;
 use super::bank::Innovation;
 use super::confidence::OUTLIER;
-use super::gate::{Drift, DriftTest, Evidence, OUTLIERS_TO_ACT, Remedy, SAMPLES_BEFORE_GATE};
+use super::gate::{
+    Drift, DriftTest, Evidence, MAX_FREQUENCY_JUMP, OUTLIERS_TO_ACT, Remedy, SAMPLES_BEFORE_GATE,
+};
 use super::hypothesis::{Hypothesis, ObservationIndex};
 use super::noise::Noise;
 use super::pairs::PRIOR_FLOOR;
 use super::{Cause, Discipline, FrequencyPrior, Measurement, MeasurementOutcome, NoiseLaw};
-
-/// Largest frequency change attributed to one event, s/s: a jump of the oscillator is at most as
-/// large as its whole error may be, 100 ppm.
-pub(super) const MAX_FREQUENCY_JUMP: f64 = 1e-4;
 
 /// A sample of a source in the joint state.
 pub(super) struct Sample<'a> {
