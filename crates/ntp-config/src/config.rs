@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use crate::clock::{self, ClockConfig};
+use crate::clockbound::ClockBoundConfig;
 use crate::control::ControlConfig;
 use crate::diagnostic::Diagnostic;
 use crate::disabled::{self, Disabled};
@@ -61,6 +62,8 @@ pub struct Config {
     pub clock: ClockConfig,
     /// `[local]`, if there is such a section.
     pub local: Option<LocalConfig>,
+    /// `[clockbound]`.
+    pub clockbound: ClockBoundConfig,
     /// `[leap]`.
     pub leap: LeapConfig,
     /// `[state]`.
@@ -169,6 +172,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         control: section(cx, &mut top),
         clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
         local: top.optional(cx, LocalConfig::NAME, schema::table),
+        clockbound: section(cx, &mut top),
         leap: section(cx, &mut top),
         state: section(cx, &mut top),
         sandbox: section(cx, &mut top),

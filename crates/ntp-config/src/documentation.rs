@@ -101,6 +101,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     doc("state", "[state]", false, "State that is kept across restarts."),
     doc("sandbox", "[sandbox]", false, "Privileges that the daemon drops after start-up."),
     doc("service", "[service]", false, "Notification of the service manager."),
+    doc("clockbound", "[clockbound]", false, "Shared memory segments from which ClockBound's clients read the time with its error bound."),
     doc("disabled", "[disabled]", false, "In a drop-in: sources and servers of earlier files to remove."),
 ];
 

@@ -6,6 +6,7 @@
 use crate::access;
 use crate::algorithm::{self, AlgorithmConfig};
 use crate::clock::ClockKeys;
+use crate::clockbound::ClockBoundConfig;
 use crate::control::ControlConfig;
 use crate::disabled::Disabled;
 use crate::documentation::KeyDoc;
@@ -46,7 +47,8 @@ const DECLARED: &[&[KeyDoc]] = &[
     server::FILTER_KEYS, access::KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
     KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
     algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS, ClockKeys::KEYS,
-    LocalConfig::KEYS, LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS, Disabled::KEYS,
+    LocalConfig::KEYS, LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS,
+    ClockBoundConfig::KEYS, Disabled::KEYS,
 ];
 
 /// Every key that the file can hold.

@@ -202,6 +202,7 @@ mod tests {
         [state]
         [sandbox]
         [service]
+        [clockbound]
         [disabled]
     "#;
 

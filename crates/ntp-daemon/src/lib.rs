@@ -12,6 +12,7 @@
 //! | `record` | the record of the engine's inputs |
 //! | `control` | the control socket: read state and change configuration |
 //! | [`status`] | the status of the daemon, for all readers |
+//! | [`clockbound`] | the time with its error bound, in shared memory |
 //! | [`observation_socket`], [`observation`] | the observation socket, and its JSON |
 //! | [`one_shot`] | measures and sets the clock once, without a daemon |
 //! | [`sandbox`] | drops privileges once everything is open |
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod clockbound;
 mod control;
 pub mod convert;
 pub mod exit;
@@ -48,6 +50,7 @@ mod tasks;
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use ntp_config::{Config, Loaded, SandboxMode};
@@ -60,6 +63,7 @@ use ntp_udp::signals;
 use tracing::Level;
 
 use cli::Cli;
+use clockbound::ClockBound;
 use control::{CommandHandler, Control, ControlListener, StartupContext};
 pub use history::History;
 pub use leap_list::LeapList;
@@ -280,6 +284,10 @@ fn assemble(
         ..convert::engine_config(config, keys, kept.frequency, facts)
     };
     let sockets = convert::socket_options(config);
+    let disruptions = DisruptionMonitor::open(config);
+    let directory = config.clockbound.directory.as_deref();
+    let marker = disruptions.marker();
+    let clockbound = directory.and_then(|directory| open_clockbound(directory, marker));
     let mut runtime = Runtime::new(
         engine,
         Parts {
@@ -287,9 +295,10 @@ fn assemble(
             sockets,
             store,
             leap_list: LeapList::new(config.leap.list.clone(), config.leap.list_is_named),
-            disruptions: DisruptionMonitor::open(config),
+            disruptions,
             ref_clocks: RefClocks::prepare(config),
             history: History::open(config),
+            clockbound,
             observation_socket: open_observation_socket(config),
             recorder: config
                 .observability
@@ -337,6 +346,18 @@ fn set_known_time(config: &Config, clock: &mut Clock, floor: Option<SystemTime>)
         clock: shown,
         floor,
     }
+}
+
+/// Opens the segments for ClockBound's clients. Logs if that fails.
+fn open_clockbound(directory: &Path, marker: Option<u64>) -> Option<ClockBound> {
+    ClockBound::open(directory, marker)
+        .inspect_err(|error| {
+            log::emit(&Event::ClockBoundFailed {
+                path: directory.display().to_string(),
+                error: error.to_string(),
+            });
+        })
+        .ok()
 }
 
 /// Opens the observation socket, if one is configured. Logs if that fails.

@@ -65,6 +65,7 @@ impl OneShot {
             disruptions: DisruptionMonitor::default(),
             ref_clocks: RefClocks::default(),
             history: None,
+            clockbound: None,
             observation_socket: None,
             recorder: None,
             seed: crate::seed(),

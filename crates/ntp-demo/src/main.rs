@@ -70,6 +70,7 @@ fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
         disruptions: DisruptionMonitor::default(),
         ref_clocks: RefClocks::default(),
         history: None,
+        clockbound: None,
         observation_socket: None,
         recorder: None,
         // Nothing here needs to be unpredictable, so each demonstration polls at the same times.

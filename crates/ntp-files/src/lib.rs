@@ -175,18 +175,29 @@ pub fn read_input(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 /// # Errors
 /// As [`RegularFile::open`].
 pub fn create(path: &Path, mode: u32) -> io::Result<File> {
+    // Not truncated when it is opened: it may be something else by then.
+    let file = open_or_create(path, OpenOptions::new().mode(mode))?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Opens a file for reading and writing with its contents, or creates it with the permissions
+/// `mode` (before the umask).
+///
+/// # Errors
+/// As [`RegularFile::open`].
+pub fn update(path: &Path, mode: u32) -> io::Result<File> {
+    open_or_create(path, OpenOptions::new().read(true).mode(mode))
+}
+
+fn open_or_create(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     match fs::metadata(path) {
         Ok(found) => require_regular(found.file_type())?,
         Err(error) if error.kind() == ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    // Not truncated when it is opened: it may be something else by then.
-    let mut options = OpenOptions::new();
-    let file = non_blocking(options.create(true).write(true).truncate(false))
-        .mode(mode)
-        .open(path)?;
+    let file = non_blocking(options.create(true).write(true).truncate(false)).open(path)?;
     require_regular(file.metadata()?.file_type())?;
-    file.set_len(0)?;
     Ok(file)
 }
 

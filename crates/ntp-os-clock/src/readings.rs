@@ -10,7 +10,8 @@
 //! A preloaded simulator replaces the C library's clocks by its own. Existing simulators support
 //! `CLOCK_REALTIME` and `CLOCK_MONOTONIC` and abort the process for any other. Where another
 //! library provides `clock_gettime`, only these two are therefore read: there is no suspend in a
-//! simulation.
+//! simulation. The exception is [`monotonic_coarse`], for ClockBound's segments only, which real
+//! clients read.
 
 use std::sync::OnceLock;
 
@@ -68,6 +69,12 @@ pub fn monotonic() -> Monotonic {
 /// grows by the length of every suspend, and by nothing else.
 pub fn monotonic_unsuspended() -> Monotonic {
     Monotonic::from_nanos(read(ClockId::CLOCK_MONOTONIC))
+}
+
+/// Reads `CLOCK_MONOTONIC_COARSE`: [`monotonic_unsuspended`] at the last tick of the kernel's timer,
+/// at most 10 ms ago.
+pub fn monotonic_coarse() -> Monotonic {
+    Monotonic::from_nanos(read(ClockId::CLOCK_MONOTONIC_COARSE))
 }
 
 /// Reads the kernel's `CLOCK_REALTIME`, without entering the kernel where libc and hardware permit.

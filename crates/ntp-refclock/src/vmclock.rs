@@ -280,6 +280,11 @@ impl Disruptions {
         })
     }
 
+    /// Returns the marker of the last comparison.
+    pub fn marker(&self) -> u64 {
+        self.known.marker
+    }
+
     /// Returns the descriptor to wait for. `None` if the hypervisor does not report changes, so that
     /// the page has to be compared often.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -13,7 +13,14 @@ use std::path::{Path, PathBuf};
 use ntp_e2e::binaries::workspace_root;
 
 /// Crates for development and tests.
-const NOT_SHIPPED: &[&str] = &["ntp-demo", "ntp-e2e", "ntp-sim", "test-binaries", "xtask"];
+const NOT_SHIPPED: &[&str] = &[
+    "clockbound-interop",
+    "ntp-demo",
+    "ntp-e2e",
+    "ntp-sim",
+    "test-binaries",
+    "xtask",
+];
 /// Functions with more lines are listed.
 const LONG_FUNCTION: usize = 70;
 

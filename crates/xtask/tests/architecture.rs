@@ -34,6 +34,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-demo", 6),
     // Development only: may use anything; no other crate may use them.
     ("ntp-e2e", 7),
+    ("clockbound-interop", 7),
     ("xtask", 8),
 ];
 
@@ -336,6 +337,7 @@ const FILE_ACCESS: &[&str] = &[
 /// The files of the daemon that do so, with the thread or the time. The timekeeping thread must not,
 /// once it runs: a network file system that does not answer would stop it.
 const FILE_USERS: &[(&str, &str)] = &[
+    ("clockbound/mod.rs", "at the start"),
     ("control/caller.rs", "below /proc, where the kernel answers"),
     ("control/file_check.rs", "on a thread for each check"),
     (

@@ -35,6 +35,9 @@ const FIXED: &[Fixed] = &[
     ("[control]", |new, old| keep(&mut new.control, &old.control)),
     ("[sandbox]", |new, old| keep(&mut new.sandbox, &old.sandbox)),
     ("[service]", |new, old| keep(&mut new.service, &old.service)),
+    ("[clockbound]", |new, old| {
+        keep(&mut new.clockbound, &old.clockbound)
+    }),
     ("[observability]", |new, old| {
         let level = new.observability.log_level;
         let mut wanted = old.observability.clone();

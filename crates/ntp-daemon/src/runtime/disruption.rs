@@ -38,6 +38,7 @@ pub struct DisruptionMonitor {
 
 #[derive(Debug)]
 struct Page {
+    is_default: bool,
     disruptions: Disruptions,
     place: Option<usize>,
 }
@@ -66,6 +67,14 @@ impl DisruptionMonitor {
         }
     }
 
+    /// Returns the marker of the hypervisor's page, if that is the only one that is compared.
+    pub fn marker(&self) -> Option<u64> {
+        match &self.pages[..] {
+            [page] if page.is_default => Some(page.disruptions.marker()),
+            _ => None,
+        }
+    }
+
     fn is_reported(&self) -> bool {
         let mut pages = self.pages.iter();
         pages.all(|page| page.disruptions.descriptor().is_some())
@@ -81,6 +90,7 @@ impl Page {
             .map_err(|error| report(&error))
             .ok()?;
         Some(Self {
+            is_default: path == Path::new(DEVICE),
             disruptions,
             place: None,
         })

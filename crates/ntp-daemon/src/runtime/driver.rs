@@ -53,6 +53,8 @@ pub(crate) struct Driver {
     /// Result of the last command.
     completed: Option<Result<CommandOutcome, Refusal>>,
     halted: Option<Halt>,
+    /// Marker of the last migration of this virtual machine.
+    disruption: Option<u64>,
     started: Monotonic,
 }
 
@@ -172,6 +174,7 @@ impl Driver {
             logged_missing: Vec::new(),
             completed: None,
             halted: None,
+            disruption: None,
             started: monotonic(),
         }
     }
@@ -221,6 +224,9 @@ impl Driver {
 
     /// Feeds and records an input. `wanted` is the adjustment that it reports on.
     fn feed(&mut self, input: Input<'_>, wanted: Option<&Adjustment>) {
+        if let Input::Disrupted { marker } = input {
+            self.disruption = Some(marker);
+        }
         let now = self.now();
         self.engine.handle(now, input);
         if let Some(recorder) = &mut self.recorder {
@@ -395,6 +401,17 @@ impl Driver {
     pub(crate) fn time_known(&self) -> (SystemTime, bool) {
         let (now, claim) = self.claim();
         (now.system, claim.is_synchronized(now.system))
+    }
+
+    /// Returns the engine, for readers.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Returns the marker of the last migration of this virtual machine, if it was migrated since
+    /// the start.
+    pub(crate) fn disruption(&self) -> Option<u64> {
+        self.disruption
     }
 
     /// Returns a reading of the clocks and the status of the engine then.

@@ -15,8 +15,8 @@
 //! | `services` | servers, cookie keys and key exchange, which interfaces read and change |
 //! | `clock_reading` | reads two clocks together |
 //!
-//! Other pollables have files of their own: `resolve`, `leap_list`, `observation_socket`,
-//! `control`, `service_manager`. This module imports them; they import only the modules
+//! Other pollables have files of their own: `resolve`, `leap_list`, `clockbound`,
+//! `observation_socket`, `control`, `service_manager`. This module imports them; they import only the modules
 //! `background`, `driver`, `failure`, `pollable` and `services`, by their full paths.
 //!
 //! The loop is built on `poll(2)`, not on an async runtime, for three reasons: its sockets live for
@@ -55,6 +55,7 @@ use ntp_types::status::EngineStatus;
 use ntp_udp::SocketOptions;
 use ntp_udp::wait::PollSet;
 
+use crate::clockbound::ClockBound;
 use crate::control::Control;
 use crate::history::History;
 use crate::leap_list::LeapList;
@@ -107,14 +108,16 @@ pub struct Runtime {
 /// What shows and changes the daemon.
 #[derive(Debug)]
 struct Interfaces {
+    clockbound: Option<ClockBound>,
     observation_socket: Option<ObservationSocket>,
     control: Option<Control>,
     manager: Option<ServiceManager>,
 }
 
 impl Interfaces {
-    fn list(&mut self) -> [&mut dyn Pollable<Services>; 3] {
+    fn list(&mut self) -> [&mut dyn Pollable<Services>; 4] {
         [
+            &mut self.clockbound,
             &mut self.observation_socket,
             &mut self.control,
             &mut self.manager,
@@ -139,6 +142,8 @@ pub struct Parts {
     pub ref_clocks: RefClocks,
     /// The history of the clock's accuracy.
     pub history: Option<History>,
+    /// The segments for ClockBound's clients.
+    pub clockbound: Option<ClockBound>,
     /// The observation socket.
     pub observation_socket: Option<ObservationSocket>,
     /// Records all inputs of the engine.
@@ -158,6 +163,7 @@ impl Runtime {
             disruptions,
             ref_clocks,
             history,
+            clockbound,
             observation_socket,
             recorder,
             seed,
@@ -179,6 +185,7 @@ impl Runtime {
             devices,
             services: Services::default(),
             interfaces: Interfaces {
+                clockbound,
                 observation_socket,
                 control: None,
                 manager: None,
@@ -421,6 +428,9 @@ impl Runtime {
         let result = result.and_then(|()| self.execute_requests());
         self.driver.finish_saving();
         self.services.finish_saving();
+        if let Some(clockbound) = &mut self.interfaces.clockbound {
+            clockbound.stop(&self.driver);
+        }
         self.interfaces.observation_socket = None;
         self.interfaces.control = None;
         result.and(served.map_err(Failure::Serve))

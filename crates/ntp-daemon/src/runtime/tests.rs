@@ -112,6 +112,7 @@ fn unscripted_runtime(disruptions: DisruptionMonitor, ref_clocks: RefClocks) -> 
         disruptions,
         ref_clocks,
         history: None,
+        clockbound: None,
         observation_socket: None,
         recorder: None,
         seed: [7; 32],

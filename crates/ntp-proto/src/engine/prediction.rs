@@ -5,9 +5,9 @@
 //! that queries them often between inputs (the simulator does so each second) takes one after each
 //! input instead of querying the engine.
 
-use ntp_time::{Ledger, NtpDuration, SystemTime};
+use ntp_time::{FreeTime, Ledger, NtpDuration, SystemTime, UtcEstimate};
 
-use super::Engine;
+use super::{Engine, Now};
 use crate::discipline::{self, ErrorFigures, Estimate};
 
 /// Error estimates of the clock as a function of time. Invalid after the next input.
@@ -25,6 +25,18 @@ impl Engine {
             ledger: self.ledger.clone(),
             discipline: self.discipline.prediction()?,
         })
+    }
+
+    /// Whether the clock follows its sources and the error bound is below the limit.
+    pub fn is_synchronized(&self) -> bool {
+        self.sync.synchronized
+    }
+
+    /// Whether a majority of sources that are still measured agrees. Without one, a synchronised
+    /// clock is in holdover.
+    pub fn has_majority(&self, now: Now) -> bool {
+        let free = self.ledger.free_time(now.system);
+        self.discipline.agreement(free).majority
     }
 }
 
@@ -46,5 +58,20 @@ impl Prediction {
         let residual = self.offset(system);
         self.discipline
             .error_figures(self.ledger.free_time(system), residual)
+    }
+
+    /// Reading of the free-running oscillator when the system clock reads `system`.
+    pub fn free_time(&self, system: SystemTime) -> FreeTime {
+        self.ledger.free_time(system)
+    }
+
+    /// UTC when the system clock reads `system`. `None` while there is no error bound.
+    pub fn utc(&self, system: SystemTime) -> Option<UtcEstimate> {
+        let free = self.ledger.free_time(system);
+        let figures = self.discipline.error_figures(free, NtpDuration::ZERO)?;
+        Some(UtcEstimate {
+            time: system - self.offset(system),
+            bound: figures.bound,
+        })
     }
 }

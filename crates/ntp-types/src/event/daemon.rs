@@ -64,6 +64,14 @@ macro_rules! daemon_events {
                 text: Prose,
             } Severity::Warning => "{text}";
 
+            /// The segments for ClockBound's clients cannot be written.
+            clockbound_failed = ClockBoundFailed {
+                /// The directory.
+                path: String,
+                /// What the operating system reported.
+                error: String,
+            } Severity::Error => "segments for ClockBound not written in {path}: {error}; the daemon runs without them (see [clockbound] directory)";
+
             /// The operating system gives no random numbers; the daemon ends.
             random_numbers_missing = RandomNumbersMissing {
                 /// What it reported.
