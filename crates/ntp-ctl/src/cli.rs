@@ -83,7 +83,7 @@ pub(crate) fn asks_for_json(arguments: &[OsString]) -> bool {
     disable_version_flag = true,
     arg = version_option(),
     after_help = "Exit codes: 0 success (waitsync: the clock is synchronised), 2 invalid command line, 124 timeout of waitsync or force-sync, \
-                  78 invalid configuration (force-sync), 1 any other failure; `nts check` has further ones. Standard error has the reason."
+                  75 clock not synchronised (bound), 78 invalid configuration (force-sync), 1 any other failure; `nts check` has further ones. Standard error has the reason."
 )]
 struct Cli {
     #[command(subcommand)]

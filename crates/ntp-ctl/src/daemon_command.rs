@@ -25,14 +25,16 @@ use crate::format::{age, signed, time, timestamp};
 use crate::settings::parse_settings;
 use crate::sources::View;
 use crate::{
-    clients, config_save, config_show, explain_text, servers, source_details, sources, tracking,
-    waitsync, watch,
+    bound, clients, config_save, config_show, explain_text, servers, source_details, sources,
+    tracking, waitsync, watch,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum DaemonCommand {
     /// Show the state of the clock: reference, offset, frequency and errors
     Tracking,
+    /// Print the interval that contains true time, for scripts
+    Bound,
     /// List the sources and their state
     Sources,
     /// Show the line through the newest measurements of each source: frequency, deviation
@@ -212,6 +214,7 @@ impl DaemonCommand {
         };
         match self {
             Self::Tracking => daemon.show(tracking::data, tracking::plain),
+            Self::Bound => bound::run(config, json, console),
             Self::Sources => daemon.show(
                 |it| json!(it.sources),
                 |it| sources::plain(it, width, coloured),

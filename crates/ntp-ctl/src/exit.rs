@@ -2,7 +2,8 @@
 //!
 //! Codes 0, 1 and 78 (invalid configuration, `force-sync`) are those of upstream's tool. Our
 //! additions are 2 for an invalid command line, as of most tools; 124 for a timeout, as in
-//! timeout(1), which distinguishes it from a wait that could not start; and the codes of `nts check`.
+//! timeout(1), which distinguishes it from a wait that could not start; 75 for a clock that is not
+//! synchronised; and the codes of `nts check`.
 
 /// Success.
 pub(crate) const SUCCESS: u8 = 0;
@@ -12,6 +13,8 @@ pub(crate) const FAILURE: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// Timeout.
 pub(crate) const TIMED_OUT: u8 = 124;
+/// The clock is not synchronised: EX_TEMPFAIL of `sysexits.h`.
+pub(crate) const NOT_SYNCHRONIZED: u8 = 75;
 /// EX_CONFIG of `sysexits.h`.
 pub(crate) const CONFIG: u8 = 78;
 
@@ -32,6 +35,7 @@ pub const CODES: &[(&str, &str)] = &[
         "3 to 16",
         "`nts check`: the part of NTS that failed; `ntp-ctl nts check --help` lists the codes.",
     ),
+    ("75", "`bound`: the clock is not synchronised."),
     ("78", "`force-sync`: invalid configuration."),
     (
         "124",

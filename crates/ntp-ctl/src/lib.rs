@@ -10,6 +10,7 @@
 //! in process. A closed pipe on standard output is not a failure.
 #![forbid(unsafe_code)]
 
+mod bound;
 mod cli;
 mod clients;
 mod config_save;
@@ -153,6 +154,7 @@ fn print_json_error(failure: &Failure, console: &mut Console<'_>) -> Result<(), 
         Failure::Error(text) | Failure::Diagnostics(text) => ("Failed", text, &Value::Null),
         Failure::WithExitCode { exit_code, text } => match *exit_code {
             exit::TIMED_OUT => ("TimedOut", text, &Value::Null),
+            exit::NOT_SYNCHRONIZED => ("NotSynchronized", text, &Value::Null),
             _ => ("Failed", text, &Value::Null),
         },
         Failure::Refused(text, error, parameters) => (*error, text, parameters),

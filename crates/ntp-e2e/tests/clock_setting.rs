@@ -220,4 +220,7 @@ fn waitsync_distinguishes_a_timeout_from_a_missing_daemon() {
     let (code, reply) = ntp_ctl_json(&setup, &wait);
     assert_eq!(code, Some(124), "{reply}");
     assert_eq!(reply["error"], "TimedOut");
+    let (code, reply) = ntp_ctl_json(&setup, &["bound", "-f", "json"]);
+    assert_eq!(code, Some(75), "{reply}");
+    assert_eq!(reply["error"], "NotSynchronized");
 }

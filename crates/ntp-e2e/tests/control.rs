@@ -466,6 +466,7 @@ fn every_command_succeeds() {
         ),
         (&["status"], "Synchronization status:"),
         (&["tracking"], "Synchronised    : yes"),
+        (&["bound"], "status=synchronized"),
         (&["sources"], "* "),
         (&["source", &first], "State             : selected"),
         (&["ntpdata"], "Local address     : 127."),
