@@ -358,6 +358,4 @@ impl Pollable for Servers {
 }
 
 #[cfg(test)]
-mod burst_tests;
-#[cfg(test)]
 mod tests;
