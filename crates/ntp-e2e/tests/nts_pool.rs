@@ -26,6 +26,7 @@ fn main() -> ExitCode {
         &[
             scenario!(a_pool_names_its_members_and_replaces_one_that_is_silent),
             scenario!(srv_records_lead_to_the_members_if_they_are_validated),
+            scenario!(a_pool_added_at_run_time_is_used_in_version_5_and_replayed),
         ],
     )
 }
@@ -225,4 +226,46 @@ fn srv_records_lead_to_the_members_if_they_are_validated() {
         reachable(it) == wanted
     });
     daemon.wait_synchronized(LIMIT);
+}
+
+fn a_pool_added_at_run_time_is_used_in_version_5_and_replayed() {
+    let network = Network::new();
+    let (client, host) = (network.host(), network.host());
+    let authority = Authority::new();
+    let lines = "key-exchange-timeout-ms = 60000\naccept-ntp-versions = [4, 5]";
+    let section = authority
+        .issue("pool", &host.names())
+        .ke_server_section("[::]:4460", lines);
+    let accepts = "require-nts = \"deny\"\naccept-ntp-versions = [5]";
+    let member = server()
+        .replacing("require-nts = \"deny\"", accepts)
+        .with(&section);
+    let _member = start(&member, &host);
+
+    let setup = Setup::new(1);
+    let record = setup.state().join("record").display().to_string();
+    let key = format!("[observability]\nrecord-path = \"{record}\"");
+    // Files that no configuration named at the start can only be read outside of the sandbox.
+    let setup = setup
+        .replacing("[observability]", &key)
+        .replacing("[sandbox]", "[sandbox]\nmode = \"off\"");
+    let mut daemon = setup.start(Some(&client));
+    let address = SocketAddr::new(host.v4(), 4460).to_string();
+    let authority = format!("certificate-authority={}", authority.path().display());
+    let settings = ["mode=nts-pool", "count=1", "ntp-version=5", &authority];
+    let add = [&["source", "add", &address][..], &settings].concat();
+    let (code, text) = setup.ntp_ctl(&add);
+    assert_eq!(code, Some(0), "{text}");
+    let seen = daemon.wait_synchronized(LIMIT);
+    let source = seen.source(&address).expect("it was added");
+    assert_eq!(source.protocol_version(), (5, "key-exchange"));
+    assert_eq!(daemon.stop().code(), Some(0));
+
+    let (code, text) = setup.ntp_ctl(&["replay", &record, "--all"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(
+        text.trim_end().ends_with(" decisions are identical."),
+        "{text}"
+    );
+    assert!(text.contains("  add "), "{text}");
 }
