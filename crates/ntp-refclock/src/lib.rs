@@ -10,6 +10,7 @@
 //! | `phc` | clocks of network cards and hosts |
 //! | [`vmclock`] | the page of a hypervisor: its time, and the marker of migrations |
 //! | `sample` | what all drivers check of a sample that another program dated |
+//! | `socket_file` | a Unix datagram socket in the file system, with its owner and permissions |
 //! | `sock` | datagrams that another program sends to a Unix socket |
 //! | `shm` | samples that another program writes to shared memory |
 //! | `nmea` | sentences of a receiver at a serial port |
@@ -37,10 +38,12 @@ mod pulse;
 mod sample;
 mod shm;
 mod sock;
+mod socket_file;
 pub mod vmclock;
 
 pub use driver::{Driver, Now, Reading};
 pub use error::DeviceError;
+pub use socket_file::SocketFile;
 
 use ntp_types::refclock::{DeviceConfig, RefClockDevice};
 

@@ -9,19 +9,14 @@
 //! The time of the measurement dates the sample, not the time at which it is read: a datagram may
 //! have waited.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
 
-use ntp_files::Entry;
 use ntp_time::{NtpDuration, PollInterval, SystemTime};
 use ntp_types::refclock::{ClockSample, SampleRefusal, SockSettings};
 use ntp_udp::wait::Interest;
 
-use crate::{DeviceError, Driver, Now, Reading, accounts, sample};
+use crate::{DeviceError, Driver, Now, Reading, SocketFile, sample};
 
 /// The mark at the end of each datagram: "SOCK".
 const MAGIC: i32 = 0x534F_434B;
@@ -33,10 +28,7 @@ const BATCH: usize = 32;
 /// A socket that receives samples.
 #[derive(Debug)]
 pub(crate) struct Sock {
-    socket: UnixDatagram,
-    path: PathBuf,
-    /// Device and inode of the socket file, by which its removal is recognised as ours.
-    identity: (u64, u64),
+    file: SocketFile,
     max_age: NtpDuration,
 }
 
@@ -46,80 +38,23 @@ impl Sock {
         settings: &SockSettings,
         interval: PollInterval,
     ) -> Result<Self, DeviceError> {
-        let path = &settings.path;
-        let user = settings.user.as_deref().map(accounts::user).transpose()?;
-        let group = settings.group.as_deref().map(accounts::group).transpose()?;
-        remove_stale(path)?;
-        let socket = UnixDatagram::bind(path).map_err(DeviceError::during(advice(path)))?;
-        // From here on the file is removed if anything fails.
-        let entry = Entry::open(path).map_err(DeviceError::during("opening the new socket"))?;
-        let found = entry.metadata();
-        let sock = Self {
-            socket,
-            path: path.clone(),
-            identity: (found.dev(), found.ino()),
+        Ok(Self {
+            file: SocketFile::create(settings)?,
             max_age: sample::max_age(interval.to_duration()),
-        };
-        let blocking = sock.socket.set_nonblocking(true);
-        blocking.map_err(DeviceError::during("preparing the socket"))?;
-        if user.is_some() || group.is_some() {
-            let owned = entry.set_owner(user, group);
-            owned.map_err(DeviceError::during("changing the owner of the socket"))?;
-        }
-        let permitted = entry.set_mode(settings.permissions);
-        permitted.map_err(DeviceError::during(
-            "changing the permissions of the socket",
-        ))?;
-        Ok(sock)
-    }
-}
-
-/// Removes a socket that an earlier run left there.
-fn remove_stale(path: &Path) -> Result<(), DeviceError> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => {
-            let test = UnixDatagram::unbound().and_then(|socket| socket.connect(path));
-            if test.is_ok() {
-                return Err(DeviceError::InUse(path.to_owned()));
-            }
-            let removed = fs::remove_file(path);
-            removed.map_err(DeviceError::during("removing the old socket"))
-        }
-        Ok(_) => Err(DeviceError::NotASocket(path.to_owned())),
-        // Other errors show when the socket is created.
-        Err(_) => Ok(()),
-    }
-}
-
-fn advice(path: &Path) -> String {
-    let directory = path.parent().unwrap_or(path);
-    format!(
-        "creating the socket (the daemon must be able to write to {})",
-        directory.display()
-    )
-}
-
-impl Drop for Sock {
-    fn drop(&mut self) {
-        let ours = fs::symlink_metadata(&self.path)
-            .is_ok_and(|found| (found.dev(), found.ino()) == self.identity);
-        if ours {
-            // Nothing is to be done if it fails: the next run replaces it.
-            let _ = fs::remove_file(&self.path);
-        }
+        })
     }
 }
 
 impl Driver for Sock {
     fn descriptor(&self) -> Option<(BorrowedFd<'_>, Interest)> {
-        Some((self.socket.as_fd(), Interest::Readable))
+        Some((self.file.socket().as_fd(), Interest::Readable))
     }
 
     fn read(&mut self, now: Now, readings: &mut Vec<Reading>) -> Result<(), DeviceError> {
         // Longer than both structures, so that a longer datagram is recognised.
         let mut buffer = [0; 48];
         for _ in 0..BATCH {
-            match self.socket.recv(&mut buffer) {
+            match self.file.socket().recv(&mut buffer) {
                 Ok(length) => {
                     let datagram = buffer.get(..length).unwrap_or(&[]);
                     readings.push(decode(datagram, now.kernel, self.max_age));
@@ -252,39 +187,5 @@ mod tests {
         ] {
             assert_eq!(read(&octets), Err(reason), "{octets:?}");
         }
-    }
-
-    #[test]
-    fn a_stale_socket_is_replaced_and_nothing_else() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("gps.sock");
-        let settings = SockSettings {
-            permissions: 0o620,
-            ..SockSettings::at(&path)
-        };
-        let open = || Sock::open(&settings, PollInterval::from_log2(0));
-        drop(UnixDatagram::bind(&path).unwrap());
-        let first = open().unwrap();
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o620);
-        assert!(matches!(open(), Err(DeviceError::InUse(_))));
-        drop(first);
-        assert!(!path.exists());
-        fs::write(&path, "notes").unwrap();
-        assert!(matches!(open(), Err(DeviceError::NotASocket(_))));
-        assert_eq!(fs::read_to_string(&path).unwrap(), "notes");
-    }
-
-    #[test]
-    fn an_unknown_owner_is_refused_by_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let settings = SockSettings {
-            group: Some("there-is-no-such-group".into()),
-            ..SockSettings::at(directory.path().join("a"))
-        };
-        let error = Sock::open(&settings, PollInterval::from_log2(0)).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "there is no group \"there-is-no-such-group\""
-        );
     }
 }
