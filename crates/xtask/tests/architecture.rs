@@ -18,6 +18,7 @@ const LAYERS: &[(&str, u8)] = &[
     ("ntp-proto", 2),
     ("ntp-os-clock", 2),
     ("ntp-udp", 2),
+    ("ntp-chronyc", 2),
     ("ntp-control-api", 2),
     ("ntp-history", 2),
     ("ntp-config", 3),
@@ -85,6 +86,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "zeroize",
         ],
     ),
+    ("ntp-chronyc", &[]),
     ("ntp-os-clock", &["libc", "nix", "thiserror"]),
     ("ntp-udp", &["libc", "nix", "thiserror"]),
     (
