@@ -211,6 +211,7 @@ impl Daemon {
             history: None,
             clockbound: Some(clockbound),
             observation_socket: None,
+            chronyc: None,
             recorder: None,
             seed: [7; 32],
         };

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::clock::{self, ClockConfig};
 use crate::clockbound::ClockBoundConfig;
+use crate::compat::CompatConfig;
 use crate::control::ControlConfig;
 use crate::diagnostic::Diagnostic;
 use crate::disabled::{self, Disabled};
@@ -58,6 +59,8 @@ pub struct Config {
     pub observability: ObservabilityConfig,
     /// `[control]`.
     pub control: ControlConfig,
+    /// `[compat]`.
+    pub compat: CompatConfig,
     /// `[clock]`.
     pub clock: ClockConfig,
     /// `[local]`, if there is such a section.
@@ -170,6 +173,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         synchronization: section(cx, &mut top),
         observability: section(cx, &mut top),
         control: section(cx, &mut top),
+        compat: section(cx, &mut top),
         clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
         local: top.optional(cx, LocalConfig::NAME, schema::table),
         clockbound: section(cx, &mut top),

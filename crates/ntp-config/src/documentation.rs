@@ -95,6 +95,8 @@ pub const SECTIONS: &[SectionDoc] = &[
     doc("synchronization.algorithm", "[synchronization.algorithm]", true, "Tuning of estimation and steering; the defaults suit nearly all installations."),
     doc("observability", "[observability]", true, "Logs, metrics and the observation socket."),
     doc("control", "[control]", false, "The control socket, which reads state and changes configuration at run time."),
+    doc("compat", "[compat]", false, "Interfaces of other programs."),
+    doc("compat.chrony", "[compat.chrony]", false, "Sockets at which chronyc, and programs that are made for chrony, read the state."),
     doc("clock", "[clock]", true, "The clock to discipline, and timestamping of packets."),
     doc("local", "[local]", false, "The local reference: what is served while no source is available; the section switches it on. With `local-stratum` in [synchronization], as in upstream ntpd-rs, only stratum 1 is served as synchronised, and sources from that stratum on are not used; neither applies here."),
     doc("leap", "[leap]", false, "Handling of leap seconds."),

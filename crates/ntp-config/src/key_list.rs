@@ -7,6 +7,7 @@ use crate::access;
 use crate::algorithm::{self, AlgorithmConfig};
 use crate::clock::ClockKeys;
 use crate::clockbound::ClockBoundConfig;
+use crate::compat::{ChronyConfig, CompatConfig};
 use crate::control::ControlConfig;
 use crate::disabled::Disabled;
 use crate::documentation::KeyDoc;
@@ -46,7 +47,8 @@ const DECLARED: &[&[KeyDoc]] = &[
     SourceLimits::KEYS, SourceDefaults::KEYS, DefaultLimits::KEYS, ServerConfig::KEYS,
     server::FILTER_KEYS, access::KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
     KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
-    algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS, ClockKeys::KEYS,
+    algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS,
+    CompatConfig::KEYS, ChronyConfig::KEYS, ClockKeys::KEYS,
     LocalConfig::KEYS, LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS,
     ClockBoundConfig::KEYS, Disabled::KEYS,
 ];

@@ -55,6 +55,7 @@ impl Config {
                 &observability.observation_path,
             ),
             ("path in [control]", &self.control.path),
+            ("socket in [compat.chrony]", &self.compat.chrony.socket),
             ("log-path in [observability]", &observability.log_path),
             ("record-path in [observability]", &observability.record_path),
             (

@@ -191,6 +191,7 @@ mod tests {
         [keyset]
         [observability]
         [control]
+        [compat.chrony]
         [synchronization]
         single-step-panic-threshold = {}
         startup-step-panic-threshold = {}

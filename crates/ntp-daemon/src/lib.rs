@@ -14,6 +14,7 @@
 //! | [`status`] | the status of the daemon, for all readers |
 //! | [`clockbound`] | the time with its error bound, in shared memory |
 //! | [`observation_socket`], [`observation`] | the observation socket, and its JSON |
+//! | `chronyc` | the sockets for chronyc |
 //! | [`one_shot`] | measures and sets the clock once, without a daemon |
 //! | [`sandbox`] | drops privileges once everything is open |
 //! | `service_manager` | notifications to systemd |
@@ -24,6 +25,7 @@
 //! It is a library, so that the demo and tests can run the real daemon in their own process.
 #![forbid(unsafe_code)]
 
+mod chronyc;
 pub mod cli;
 pub mod clockbound;
 mod control;
@@ -62,6 +64,7 @@ use ntp_types::event::{Event, Prose};
 use ntp_udp::signals;
 use tracing::Level;
 
+pub use chronyc::ChronycSockets;
 use cli::Cli;
 use clockbound::ClockBound;
 use control::{CommandHandler, Control, ControlListener, StartupContext};
@@ -300,6 +303,7 @@ fn assemble(
             history: History::open(config),
             clockbound,
             observation_socket: open_observation_socket(config),
+            chronyc: ChronycSockets::open(&config.compat.chrony),
             recorder: config
                 .observability
                 .record_path

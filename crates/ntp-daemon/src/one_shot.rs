@@ -67,6 +67,7 @@ impl OneShot {
             history: None,
             clockbound: None,
             observation_socket: None,
+            chronyc: None,
             recorder: None,
             seed: crate::seed(),
         };

@@ -72,6 +72,7 @@ fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
         history: None,
         clockbound: None,
         observation_socket: None,
+        chronyc: None,
         recorder: None,
         // Nothing here needs to be unpredictable, so each demonstration polls at the same times.
         seed: [0; 32],

@@ -43,7 +43,7 @@ pub(super) fn list(daemon: &DaemonContext<'_>, which: &ClientsInput) -> Outcome<
     Ok(ClientsReply {
         clients: busiest
             .iter()
-            .map(|(server, entry)| client(*server, entry, now))
+            .map(|(server, entry)| client_status(*server, entry, now))
             .collect(),
         listed,
         size,
@@ -52,7 +52,8 @@ pub(super) fn list(daemon: &DaemonContext<'_>, which: &ClientsInput) -> Outcome<
     })
 }
 
-fn client(server: SocketAddr, entry: &ClientEntry, now: Now) -> ClientStatus {
+/// Returns the status of a client of the listening address `server`.
+pub(crate) fn client_status(server: SocketAddr, entry: &ClientEntry, now: Now) -> ClientStatus {
     // What our clock would have read at that moment, had it not been stepped since.
     let clock = |moment: Monotonic| now.system - (now.monotonic - moment);
     ClientStatus {

@@ -27,6 +27,7 @@ mod reader;
 mod reload;
 mod settings;
 
+pub(crate) use clients::client_status;
 use file_check::{FileChecks, check_authority};
 use ntp_control_api::control::methods::Request;
 use ntp_os_clock::monotonic;

@@ -33,6 +33,7 @@ const FIXED: &[Fixed] = &[
     ("[clock]", |new, old| keep(&mut new.clock, &old.clock)),
     ("[state]", |new, old| keep(&mut new.state, &old.state)),
     ("[control]", |new, old| keep(&mut new.control, &old.control)),
+    ("[compat]", |new, old| keep(&mut new.compat, &old.compat)),
     ("[sandbox]", |new, old| keep(&mut new.sandbox, &old.sandbox)),
     ("[service]", |new, old| keep(&mut new.service, &old.service)),
     ("[clockbound]", |new, old| {

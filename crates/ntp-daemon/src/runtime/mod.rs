@@ -16,7 +16,7 @@
 //! | `clock_reading` | reads two clocks together |
 //!
 //! Other pollables have files of their own: `resolve`, `leap_list`, `clockbound`,
-//! `observation_socket`, `control`, `service_manager`. This module imports them; they import only the modules
+//! `observation_socket`, `chronyc`, `control`, `service_manager`. This module imports them; they import only the modules
 //! `background`, `driver`, `failure`, `pollable` and `services`, by their full paths.
 //!
 //! The loop is built on `poll(2)`, not on an async runtime, for three reasons: its sockets live for
@@ -55,6 +55,7 @@ use ntp_types::status::EngineStatus;
 use ntp_udp::SocketOptions;
 use ntp_udp::wait::PollSet;
 
+use crate::chronyc::ChronycSockets;
 use crate::clockbound::ClockBound;
 use crate::control::Control;
 use crate::history::History;
@@ -111,15 +112,17 @@ struct Interfaces {
     clockbound: Option<ClockBound>,
     observation_socket: Option<ObservationSocket>,
     control: Option<Control>,
+    chronyc: Option<ChronycSockets>,
     manager: Option<ServiceManager>,
 }
 
 impl Interfaces {
-    fn list(&mut self) -> [&mut dyn Pollable<Services>; 4] {
+    fn list(&mut self) -> [&mut dyn Pollable<Services>; 5] {
         [
             &mut self.clockbound,
             &mut self.observation_socket,
             &mut self.control,
+            &mut self.chronyc,
             &mut self.manager,
         ]
     }
@@ -146,6 +149,8 @@ pub struct Parts {
     pub clockbound: Option<ClockBound>,
     /// The observation socket.
     pub observation_socket: Option<ObservationSocket>,
+    /// The sockets for chronyc.
+    pub chronyc: Option<ChronycSockets>,
     /// Records all inputs of the engine.
     pub recorder: Option<Recorder>,
     /// Seed of all randomness.
@@ -165,6 +170,7 @@ impl Runtime {
             history,
             clockbound,
             observation_socket,
+            chronyc,
             recorder,
             seed,
         } = parts;
@@ -188,6 +194,7 @@ impl Runtime {
                 clockbound,
                 observation_socket,
                 control: None,
+                chronyc,
                 manager: None,
             },
             history,
@@ -433,6 +440,7 @@ impl Runtime {
         }
         self.interfaces.observation_socket = None;
         self.interfaces.control = None;
+        self.interfaces.chronyc = None;
         result.and(served.map_err(Failure::Serve))
     }
 

@@ -114,6 +114,7 @@ fn unscripted_runtime(disruptions: DisruptionMonitor, ref_clocks: RefClocks) -> 
         history: None,
         clockbound: None,
         observation_socket: None,
+        chronyc: None,
         recorder: None,
         seed: [7; 32],
     };

@@ -56,6 +56,21 @@ impl ClientTable {
         self.clients.extend(clients);
     }
 
+    /// Adds up the requests of each client to all listening addresses; the first one stands for them.
+    #[must_use]
+    pub fn by_client(mut self) -> Self {
+        self.clients
+            .sort_unstable_by_key(|(server, client)| (client.address, *server));
+        self.clients.dedup_by(|(_, double), (_, kept)| {
+            let same = double.address == kept.address;
+            if same {
+                kept.merge(double);
+            }
+            same
+        });
+        self
+    }
+
     /// Number of clients.
     pub fn len(&self) -> usize {
         self.clients.len()
@@ -139,6 +154,19 @@ mod tests {
             assert_eq!(busiest(limit), expected[..limit.min(4)], "{limit}");
         }
     }
+
+    #[test]
+    fn requests_to_several_addresses_can_be_added_up() {
+        let mut table = ClientTable::default();
+        table.add(server(123), 64, &[list(&[(1, 5), (2, 9)])]);
+        table.add(server(124), 64, &[list(&[(1, 10)])]);
+        let clients = table.by_client().busiest(9);
+        let found = clients
+            .iter()
+            .map(|(server, it)| (server.port(), it.requests));
+        assert_eq!(found.collect::<Vec<_>>(), [(123, 15), (123, 9)]);
+    }
+
     #[test]
     fn a_batch_during_a_copy_is_missed_and_the_next_is_entered() {
         let worker = list(&[]);

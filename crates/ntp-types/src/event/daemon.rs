@@ -392,6 +392,14 @@ macro_rules! daemon_events {
                 error: String,
             } Severity::Warning => "control socket not given to group {group}: {error}";
 
+            /// A socket for chronyc could not be created.
+            chronyc_socket_failed = ChronycSocketFailed {
+                /// Its path, or its address.
+                socket: String,
+                /// What the operating system reported, and what to do.
+                error: String,
+            } Severity::Warning => "no socket for chronyc at {socket}: {error} (see [compat.chrony])";
+
             /// An operator changed something through the control socket.
             control_call = ControlCall {
                 /// The method.

@@ -41,6 +41,7 @@ pub(super) struct Chrony {
 const SET_IN_UNIT: &str = "set in the service unit: systemctl edit ntpd-rs";
 const NO_REMOTE_CONTROL: &str =
     "no remote control over the network; file permissions protect the control socket ([control])";
+const CHRONYC: &str = "chronyc reads the state of ntpd-rs if `socket` or `udp` in [compat.chrony] is set (docs/monitoring.md)";
 const AUTOMATIC: &str =
     "ntpd-rs weights sources and models the oscillator automatically (docs/algorithm.md)";
 const STATE: &str =
@@ -89,7 +90,8 @@ impl Conversion for Chrony {
 
         ("driftfile dumpdir dumponexit ntsdumpdir ntscachedir", NotNeeded(STATE)),
         ("logdir logbanner", NotNeeded("log lines go to the journal, or to [observability] log-path")),
-        ("cmdport bindcmdaddress bindcmddevice cmdratelimit cmddeny", NotNeeded(NO_REMOTE_CONTROL)),
+        ("cmdport bindcmdaddress", NotNeeded(CHRONYC)),
+        ("bindcmddevice cmdratelimit cmddeny", NotNeeded(NO_REMOTE_CONTROL)),
         ("commandkey generatecommandkey linux_freq_scale linux_hz", NotNeeded("chronyd ignores it, too")),
         ("initstepslew", NotNeeded("ntpd-rs steps the clock at start if the offset is too large to slew")),
         ("leapsectz", NotNeeded("the leap second list /usr/share/zoneinfo/leap-seconds.list is used if it exists ([leap] list)")),
@@ -106,7 +108,8 @@ impl Conversion for Chrony {
         ("log", Unsupported("use [observability] record-path to record measurements, and `ntp-ctl replay` to read them")),
         ("logchange mailonchange", Unsupported("steps are logged; use the metrics for alerts (docs/monitoring.md)")),
         ("lock_all sched_priority", Unsupported(SET_IN_UNIT)),
-        ("cmdallow opencommands", Unsupported(NO_REMOTE_CONTROL)),
+        ("opencommands", Unsupported(CHRONYC)),
+        ("cmdallow", Unsupported(NO_REMOTE_CONTROL)),
         ("confdir include", Unsupported("migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d")),
         ("sourcedir", Unsupported("migrate these files separately; sources are in /etc/ntpd-rs/sources.d")),
         ("hwtimestamp hwtstimeout maxtxbuffers", Unsupported("kernel timestamps are used; hardware timestamps are not in this version")),
