@@ -19,6 +19,8 @@ use crate::value;
 pub struct ClockConfig {
     /// The clock to discipline.
     pub kind: ClockKind,
+    /// Whether an operator may enter the time.
+    pub manual: bool,
     /// Where packets are timestamped.
     pub timestamp_mode: Located<TimestampMode>,
     /// Network interface that client sockets are bound to: 1 to 15 bytes.
@@ -35,6 +37,8 @@ section! {
             "virtual-offset" "number, seconds" "0" "Initial offset of a virtual clock from the system clock; positive if it is ahead.";
         frequency: Option<Located<f64>> = value::located(|cx, value| bounded(cx, value, MAXIMUM_FREQUENCY_PPM)) => optional,
             "virtual-frequency" "number, parts per million" "0" "Frequency offset of a virtual clock from the system clock; positive if it is faster.";
+        manual: bool = value::boolean => or(false),
+            "manual" "boolean" "false" "Whether an operator may enter the time, with `ntp-ctl settime`, while no source is available.";
         timestamp_mode: Located<TimestampMode> = value::located(|cx, value| value::choice(cx, value, TIMESTAMP_MODES))
                 => or(Located::default()),
             "timestamp-mode" "`software`, `kernel-recv`, `kernel-all` or `hardware`" "kernel-all" "What timestamps packets: the daemon (`software`), the kernel on reception (`kernel-recv`) or in both directions (`kernel-all`), or the network card (`hardware`).";
@@ -101,6 +105,7 @@ pub(crate) fn read(cx: &mut Context, value: &Value<'_>) -> Option<ClockConfig> {
                 frequency: Frequency::from_ppm(number(keys.frequency)),
             },
         },
+        manual: keys.manual,
         timestamp_mode: keys.timestamp_mode,
         interface: keys.interface,
         device: keys.device,

@@ -84,7 +84,9 @@ pub struct Config {
 impl Config {
     /// Whether the clock is served without a source, so that it is ours even then.
     pub fn serves_local_time(&self) -> bool {
-        self.local.is_some() || self.synchronization.local_stratum < Stratum::UNSYNCHRONIZED
+        self.local.is_some()
+            || self.clock.manual
+            || self.synchronization.local_stratum < Stratum::UNSYNCHRONIZED
     }
 
     /// Completes a configuration that was read with the sources of the platform, which are the last

@@ -22,11 +22,12 @@ use serde_json::{Value, json};
 use crate::connect::{self, Socket, call, to_failure};
 use crate::console::{Console, Failure};
 use crate::format::{age, signed, time, timestamp};
+use crate::manual::ManualCommand;
 use crate::settings::parse_settings;
 use crate::sources::View;
 use crate::{
-    bound, clients, config_save, config_show, explain_text, servers, source_details, sources,
-    tracking, waitsync, watch,
+    bound, clients, config_save, config_show, explain_text, manual, servers, source_details,
+    sources, tracking, waitsync, watch,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -91,6 +92,24 @@ pub(crate) enum DaemonCommand {
         /// Override the panic thresholds
         #[arg(long)]
         force: bool,
+    },
+    /// Enter the time, where no source is available (needs `manual = true` in [clock])
+    ///
+    /// The time is the one at which the command is confirmed. A difference of more than half a
+    /// second is corrected by a step, a smaller one by a slew. Entries of several days teach the
+    /// frequency of the clock.
+    Settime {
+        /// Time, as for date(1): 15:30:05, "Nov 21, 2026 15:30" or 2026-11-21T15:30:05Z
+        #[arg(required = true)]
+        time: Vec<String>,
+        /// Override the panic thresholds
+        #[arg(long)]
+        force: bool,
+    },
+    /// List, drop, permit or refuse entered times
+    Manual {
+        #[command(subcommand)]
+        action: ManualCommand,
     },
     /// Change the log level of the running daemon
     LogLevel {
@@ -239,6 +258,8 @@ impl DaemonCommand {
                 waitsync::run(config, *max_error, *timeout, json, console)
             }
             Self::Step { force } => daemon.step(*force),
+            Self::Settime { time, force } => manual::set_time(&mut daemon, time, *force),
+            Self::Manual { action } => action.run(&mut daemon),
             Self::LogLevel { level } => {
                 let input = LogLevelInput {
                     level: level.clone(),
@@ -346,7 +367,7 @@ fn naming_key(settings: &Settings) -> &'static str {
 }
 
 /// The running daemon, and where results are printed.
-struct Daemon<'c, 'o> {
+pub(crate) struct Daemon<'c, 'o> {
     /// Configuration file that names the socket.
     config: Option<&'c Path>,
     /// Whether results are printed as JSON.
@@ -356,7 +377,7 @@ struct Daemon<'c, 'o> {
 
 impl Daemon<'_, '_> {
     /// Prints part of the state, as JSON or as text.
-    fn show(
+    pub(crate) fn show(
         &mut self,
         value: impl FnOnce(&Status) -> Value,
         text: impl FnOnce(&Status) -> String,
@@ -369,7 +390,7 @@ impl Daemon<'_, '_> {
     }
 
     /// Calls a method and prints its reply, as JSON with `done` or as text.
-    fn call<M: Method<Output: Serialize>>(
+    pub(crate) fn call<M: Method<Output: Serialize>>(
         &mut self,
         input: &M::Input,
         text: impl FnOnce(&M::Output) -> String,

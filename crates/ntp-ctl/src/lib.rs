@@ -23,6 +23,7 @@ mod explain_text;
 mod force_sync;
 mod format;
 mod layout;
+mod manual;
 pub mod migrate;
 mod nts;
 mod query;

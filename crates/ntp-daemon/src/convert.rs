@@ -55,6 +55,7 @@ pub fn engine_config(
             wait_unsynced: local.wait_unsynced(),
             orphan: local.orphan,
         }),
+        manual: config.clock.manual,
         frequency_prior: prior,
         time_prior: None,
         meddling_threshold: synchronization.algorithm.meddling_threshold,

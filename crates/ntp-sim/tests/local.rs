@@ -1,6 +1,6 @@
 //! Local reference: what is served while no source is available.
 
-use ntp_proto::engine::LocalConfig;
+use ntp_proto::engine::{Command, LocalConfig, ManualAction, Refusal};
 use ntp_proto::server::Claim;
 use ntp_sim::{Action, Behaviour, Scenario, World};
 use ntp_time::{LeapIndicator, NtpDuration, ReferenceId, Stratum, SystemTime};
@@ -172,4 +172,73 @@ fn sources_at_the_local_stratum_are_followed() {
     let mut world = World::new(&scenario, 7);
     world.run(HOUR).unwrap();
     assert_eq!(served_by(&world).0, Some(4));
+}
+
+/// The time that an operator enters at `seconds`, half a second off at most.
+fn entered(seconds: f64, error: f64) -> (f64, Action) {
+    let start = Scenario::new("").start;
+    let time = start + NtpDuration::from_seconds_f64(seconds + error);
+    let forced = false;
+    (seconds, Action::Command(Command::SetTime { time, forced }))
+}
+
+#[test]
+fn entered_times_set_the_clock_and_teach_its_frequency_over_days() {
+    let mut scenario = Scenario::new("manual").with_clock_offset(-90.0);
+    scenario.engine.local = Some(LOCAL);
+    scenario.engine.manual = true;
+    for (seconds, error) in [
+        (60.0, 0.2),
+        (DAY, -0.2),
+        (2.0 * DAY, 0.1),
+        (4.0 * DAY, -0.1),
+    ] {
+        scenario.script.push(entered(seconds, error));
+    }
+    scenario.script.push((
+        4.5 * DAY,
+        Action::Command(Command::Manual(ManualAction::Delete(Some(0)))),
+    ));
+    let mut world = World::new(&scenario, 8);
+    world.run(120.0).unwrap();
+    assert!((world.error() - 0.2).abs() < 0.1, "{}", world.error());
+    let (stratum, dispersion) = served_by(&world);
+    assert!(stratum == Some(10) && (0.5..0.6).contains(&dispersion));
+    world.run(4.2 * DAY).unwrap();
+    assert!(world.error().abs() < 0.5, "{}", world.error());
+    // 20 ppm are 1.7 s a day.
+    let rate = world.clock().rate_error();
+    assert!(rate.abs() < 3e-6, "{rate}");
+    let entries = world.status().system.manual.unwrap();
+    assert_eq!(entries.len(), 4);
+    assert!(
+        entries
+            .iter()
+            .all(|entry| entry.residual.abs() < NtpDuration::from_seconds(1))
+    );
+    world.run(4.6 * DAY).unwrap();
+    assert_eq!(world.status().system.manual.unwrap().len(), 3);
+    assert!(
+        world
+            .journal()
+            .persisted
+            .as_ref()
+            .is_some_and(|(_, it)| it.frequency.is_some())
+    );
+}
+
+#[test]
+fn no_time_is_entered_while_sources_determine_it_or_without_permission() {
+    for (manual, refusal) in [
+        (true, Refusal::SourceAvailable),
+        (false, Refusal::ManualDisabled),
+    ] {
+        let mut scenario = Scenario::new("refused").with_servers(3);
+        scenario.engine.manual = manual;
+        scenario.script.push(entered(600.0, 30.0));
+        let mut world = World::new(&scenario, 9);
+        world.run(700.0).unwrap();
+        assert_eq!(world.journal().completed, [Err(refusal)]);
+        assert!(world.error().abs() < 1e-3);
+    }
 }

@@ -191,6 +191,21 @@ record! {
         leap_list_expires: Option<SystemTime>,
         /// Since when local time is served, because no source is available ([local]); absent otherwise.
         local_since: Option<SystemTime>,
+        /// The times that an operator has entered, the oldest first; absent while none can be entered.
+        manual: Option<Vec<ManualEntry>>,
+    }
+
+    /// A time that an operator has entered. Offsets are the entered time minus the clock.
+    #[derive(Copy)]
+    ManualEntry {
+        /// The time.
+        time: SystemTime,
+        /// Its offset from the clock as it runs now.
+        slewed: NtpDuration,
+        /// Its offset from the clock when it was entered.
+        original: NtpDuration,
+        /// Its distance from the line through all entries.
+        residual: NtpDuration,
     }
 
     /// A source in use: an association with one server address, or a reference clock.

@@ -19,8 +19,9 @@ use ntp_types::statistics::{
 };
 use ntp_types::status::{
     CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, EventCount,
-    KeServerStatus, KeyExchangeStatus, KeyStatus, MeasurementStatus, PathStatus, PlatformStatus,
-    ProgramStatus, ProtocolStatus, ServerStatus, SourceStatus, Status, SystemStatus, TrendStatus,
+    KeServerStatus, KeyExchangeStatus, KeyStatus, ManualEntry, MeasurementStatus, PathStatus,
+    PlatformStatus, ProgramStatus, ProtocolStatus, ServerStatus, SourceStatus, Status,
+    SystemStatus, TrendStatus,
 };
 
 use super::schema::{Input, comment, input, signature, type_definition};
@@ -78,6 +79,26 @@ input! {
         forced: Option<bool>,
     }
 
+    /// Parameters of `SetTime`.
+    SetTimeInput {
+        /// The time now, seconds since 1970.
+        time: f64,
+        /// Whether to override the panic thresholds.
+        forced: Option<bool>,
+    }
+
+    /// Parameters of `EnableManual`.
+    EnabledInput {
+        /// Whether times can be entered.
+        enabled: bool,
+    }
+
+    /// Parameters of `DeleteManual`.
+    EntryInput {
+        /// Index of the entry in the list, from 0; absent means all.
+        entry: Option<u64>,
+    }
+
     /// Parameters of `GetClients`.
     ClientsInput {
         /// Listening address to report the clients of; absent means all.
@@ -124,6 +145,16 @@ record! {
         clock: f64,
         /// Correction that was added.
         correction: f64,
+    }
+
+    /// Result of `SetTime`.
+    SetTimeReply {
+        /// Correction that was added, or is being added by a slew.
+        correction: f64,
+        /// Frequency error of the oscillator, parts per million; positive if it runs fast.
+        frequency: f64,
+        /// How far this entry has changed it.
+        frequency_change: f64,
     }
 
     /// Result of `Reload`.
@@ -316,6 +347,12 @@ methods! {
     Change BurstSource(OptionalNameInput) -> BurstReply;
     /// Steps the clock by the estimated offset.
     Change Step(StepInput) -> StepReply;
+    /// Enters that it is this time now, and corrects the clock. Refused while sources determine the time.
+    Change SetTime(SetTimeInput) -> SetTimeReply;
+    /// Permits or refuses the entry of times until the next reload of another setting, and drops all entries.
+    Change EnableManual(EnabledInput) -> EmptyReply;
+    /// Drops an entered time, or all, and corrects the clock by those that remain.
+    Change DeleteManual(EntryInput) -> EmptyReply;
     /// Resolves the names of the sources again and replaces addresses that a name no longer has.
     /// Returns the sources that have a name.
     Change Refresh(NoInput) -> NamesReply;
@@ -446,6 +483,7 @@ pub fn interface() -> String {
     type_definition::<DisciplinedClock>(&mut text);
     type_definition::<SystemStatus>(&mut text);
     type_definition::<SourceStatus>(&mut text);
+    type_definition::<ManualEntry>(&mut text);
     type_definition::<MeasurementStatus>(&mut text);
     type_definition::<RefClockStatus>(&mut text);
     type_definition::<RefusalCount>(&mut text);

@@ -82,7 +82,8 @@ fn only_the_state_and_the_configuration_are_public() {
                 json!({ "name": "a", "settings": {} }),
             ];
             let others = [json!({ "name": "a" }), json!({ "level": "info" })];
-            let calls = calls.into_iter().chain(others);
+            let manual = [json!({ "time": 0.0 }), json!({ "enabled": true })];
+            let calls = calls.into_iter().chain(others).chain(manual);
             let mut accepted = calls.filter_map(|call| Request::parse(name, call).ok());
             let request = accepted.next();
             request

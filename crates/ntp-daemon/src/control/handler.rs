@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use ntp_config::{Config, Loaded, SourceConfig, SourceKind, Style};
 use ntp_control_api::control::methods::{
     Access, BurstReply, ConfigurationReply, DumpReply, EmptyReply, Error, INTERFACE, NamesReply,
-    RekeyReply, ReloadReply, Request, Settings, StatusReply, StepReply,
+    RekeyReply, ReloadReply, Request, SetTimeReply, Settings, StatusReply, StepReply,
 };
 use ntp_os_clock::monotonic;
-use ntp_proto::engine::{ClockFacts, Command, CommandOutcome, LogRateLimit, Refusal};
+use ntp_proto::engine::{ClockFacts, Command, CommandOutcome, LogRateLimit, ManualAction, Refusal};
 use ntp_proto::keys::KeyRing;
-use ntp_time::NtpDuration;
+use ntp_time::{NtpDuration, SystemTime};
 use ntp_types::event::{Event, Prose};
 use serde::Serialize;
 use serde_json::Value;
@@ -189,6 +189,20 @@ impl CommandHandler {
             Request::Step(input) => {
                 let forced = input.forced.unwrap_or(false);
                 command(daemon, &Command::Step { forced })?
+            }
+            Request::SetTime(input) => {
+                let time = SystemTime::from_nanos((input.time * 1e9) as i64);
+                let forced = input.forced.unwrap_or(false);
+                command(daemon, &Command::SetTime { time, forced })?
+            }
+            Request::EnableManual(input) => {
+                let action = ManualAction::Enable(input.enabled);
+                command(daemon, &Command::Manual(action))?
+            }
+            Request::DeleteManual(input) => {
+                let entry = input.entry;
+                let entry = entry.map(|it| usize::try_from(it).unwrap_or(usize::MAX));
+                command(daemon, &Command::Manual(ManualAction::Delete(entry)))?
             }
             Request::Refresh(_) => command(daemon, &Command::Refresh)?,
             Request::Reselect(_) => command(daemon, &Command::Reselect)?,
@@ -532,7 +546,16 @@ fn command(
             clock: from.as_nanos() as f64 * 1e-9,
             correction: by.as_seconds_f64(),
         })),
-        Ok(CommandOutcome::Reconfigured { .. }) => json(Ok(EmptyReply {})),
+        Ok(CommandOutcome::TimeSet {
+            correction,
+            frequency,
+            change,
+        }) => json(Ok(SetTimeReply {
+            correction: correction.as_seconds_f64(),
+            frequency: frequency.as_ppm(),
+            frequency_change: change.as_ppm(),
+        })),
+        Ok(CommandOutcome::Done | CommandOutcome::Reconfigured { .. }) => json(Ok(EmptyReply {})),
         Err(refusal) => Err(refusal_error(refusal)),
     })
 }

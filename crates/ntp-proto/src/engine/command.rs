@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use ntp_time::{NtpDuration, PollInterval, SystemTime};
+use ntp_time::{Frequency, NtpDuration, PollInterval, SystemTime};
 
 use crate::discipline::Panic;
 
@@ -29,6 +29,17 @@ pub enum CommandOutcome {
         /// Size of the step.
         by: NtpDuration,
     },
+    /// The clock was corrected by entered times.
+    TimeSet {
+        /// What was added to the clock, or is being added by a slew.
+        correction: NtpDuration,
+        /// Frequency error of the oscillator as it is known now.
+        frequency: Frequency,
+        /// The change of it.
+        change: Frequency,
+    },
+    /// Nothing to report.
+    Done,
     /// The new configuration is in force.
     Reconfigured {
         /// New sources.
@@ -48,6 +59,8 @@ impl fmt::Display for CommandOutcome {
             Self::Sources(names) => f.write_str(&names.join(", ")),
             Self::Burst { started, skipped } => write!(f, "{started} started, {skipped} skipped"),
             Self::Stepped { from, by } => write!(f, "from {from} by {by}"),
+            Self::TimeSet { correction, .. } => write!(f, "corrected by {correction}"),
+            Self::Done => Ok(()),
             Self::Reconfigured {
                 added,
                 removed,
@@ -100,6 +113,12 @@ pub enum Refusal {
         /// Reading of the clock.
         clock: SystemTime,
     },
+    /// No time may be entered.
+    ManualDisabled,
+    /// A majority of sources determines the time.
+    SourceAvailable,
+    /// There is no entered time of this index.
+    UnknownEntry(usize),
     /// The engine has halted or been shut down; nothing is carried out any more.
     Stopped,
 }
@@ -139,6 +158,11 @@ impl fmt::Display for Refusal {
                 *clock + *correction,
                 which.key()
             ),
+            Self::ManualDisabled => f.write_str(
+                "manual time is off: `ntp-ctl manual on`, or `manual = true` in [clock]",
+            ),
+            Self::SourceAvailable => f.write_str("the clock follows its sources"),
+            Self::UnknownEntry(index) => write!(f, "no entry {index} (see `ntp-ctl manual list`)"),
             Self::Stopped => f.write_str("the daemon is stopping"),
         }
     }

@@ -35,6 +35,9 @@ pub struct EngineConfig {
     /// What is served while no source is available; `None`: as `local_stratum` states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub local: Option<LocalConfig>,
+    /// Whether an operator may enter the time.
+    #[serde(default, skip_serializing_if = "core::ops::Not::not")]
+    pub manual: bool,
     /// Frequency of the oscillator as known from an earlier run.
     pub frequency_prior: Option<FrequencyPrior>,
     /// What is known of the time before any measurement.
@@ -61,6 +64,7 @@ impl Default for EngineConfig {
             local_stratum: Stratum::UNSYNCHRONIZED,
             local_reference_id: ReferenceId::XNON,
             local: None,
+            manual: false,
             frequency_prior: None,
             time_prior: None,
             meddling_threshold: None,
@@ -97,7 +101,7 @@ impl EngineConfig {
 
     /// Whether our own server serves the clock's time without a source, so that the clock is ours.
     pub(super) fn serves_local_time(&self) -> bool {
-        self.local.is_some() || self.local_stratum < Stratum::UNSYNCHRONIZED
+        self.local.is_some() || self.manual || self.local_stratum < Stratum::UNSYNCHRONIZED
     }
 }
 

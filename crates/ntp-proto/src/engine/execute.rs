@@ -14,7 +14,7 @@
 
 use core::fmt;
 
-use ntp_time::{NtpDuration, PollLimits};
+use ntp_time::{NtpDuration, PollLimits, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use super::config::{EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKind};
@@ -52,11 +52,30 @@ pub enum Command {
     Reselect,
     /// Drops all measurements and polls all sources.
     Reset,
+    /// Enters that it is this time now, and corrects the clock.
+    SetTime {
+        /// The time.
+        time: SystemTime,
+        /// Whether to ignore the panic thresholds.
+        forced: bool,
+    },
+    /// Changes the list of entered times.
+    Manual(ManualAction),
     /// Steps the clock to the estimated true time now.
     Step {
         /// Whether to ignore the panic thresholds.
         forced: bool,
     },
+}
+
+/// A change of the list of entered times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ManualAction {
+    /// Permits or refuses entries from now on, and drops all.
+    Enable(bool),
+    /// Drops an entry, by its index, or all.
+    Delete(Option<usize>),
 }
 
 /// Formats the command as `ntp-ctl` spells it, for example `offline ntp.example:123`.
@@ -74,6 +93,11 @@ impl fmt::Display for Command {
             Self::Refresh => f.write_str("refresh"),
             Self::Reselect => f.write_str("reselect"),
             Self::Reset => f.write_str("reset"),
+            Self::SetTime { time, .. } => write!(f, "settime {time}"),
+            Self::Manual(ManualAction::Enable(true)) => f.write_str("manual on"),
+            Self::Manual(ManualAction::Enable(false)) => f.write_str("manual off"),
+            Self::Manual(ManualAction::Delete(None)) => f.write_str("manual reset"),
+            Self::Manual(ManualAction::Delete(Some(index))) => write!(f, "manual delete {index}"),
             Self::Step { forced: false } => f.write_str("step"),
             Self::Step { forced: true } => f.write_str("step --force"),
         }
@@ -101,6 +125,12 @@ impl Engine {
             Command::Refresh => Ok(CommandOutcome::Sources(self.sources.refresh(now.monotonic))),
             Command::Reselect => Ok(self.reselect_reference(now)),
             Command::Reset => Ok(self.reset(now)),
+            Command::SetTime { time, forced } => self.set_time(now, *time, *forced),
+            Command::Manual(ManualAction::Enable(enabled)) => {
+                self.manual.enable(*enabled);
+                Ok(CommandOutcome::Done)
+            }
+            Command::Manual(ManualAction::Delete(index)) => self.delete_manual(now, *index),
             Command::Step { forced } => self.step(now, *forced),
         }
     }
@@ -131,6 +161,9 @@ impl Engine {
         let added = sources.iter().map(|new| new.name.clone()).collect();
         for new in sources {
             self.sources.add_configured(new.clone(), now.monotonic);
+        }
+        if self.config.manual != new.manual {
+            self.manual.enable(new.manual);
         }
         self.config = EngineConfig {
             sources: Vec::new(),

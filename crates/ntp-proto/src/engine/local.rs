@@ -17,7 +17,7 @@
 //! was known when the sources were lost, grown by the drift allowance. It stops growing at
 //! [`LARGEST_DISTANCE`], because clients that refuse the last common time follow no common time. A
 //! clock without an error bound (never synchronised, or set by an operator since) is its own
-//! reference, and states zero.
+//! reference, and states zero; with manual time (`manual`), it states the error of that.
 //!
 //! # Orphans
 //! With `orphan`, servers with the same local stratum that poll each other elect one. A source with
@@ -220,6 +220,7 @@ impl Engine {
     pub(super) fn local_claim(&self, now: Now, base: Claim) -> Option<Claim> {
         let (config, since) = self.local_reference()?;
         let bound = self.served_figures(now).map(|figures| figures.bound);
+        let bound = bound.or_else(|| self.manual_bound(now));
         let value = bound.unwrap_or(NtpDuration::ZERO).min(LARGEST_DISTANCE);
         let grows = bound.is_some() && value < LARGEST_DISTANCE;
         Some(Claim {
@@ -268,17 +269,10 @@ impl Engine {
     /// The orphan to follow, if any.
     fn elect_orphan(&self, now: Now) -> Option<SourceId> {
         let config = self.config.local.filter(|config| config.orphan)?;
-        let followed = self.local.orphan;
-        let voters = self.sources.in_use.iter().filter(|source| {
-            source.reachable
-                && source.is_eligible()
-                && !source.selection.noselect
-                && source.duplicate_of.is_none()
-                && followed.is_none_or(|(id, _)| id != source.id)
-        });
-        if voters.count() >= self.config.discipline.minimum_agreeing_sources.max(1) {
+        if self.has_real_voters() {
             return None;
         }
+        let followed = self.local.orphan;
         // Without a time of our own we join the group first.
         let joins = self.local.active.is_none()
             && match followed {
@@ -296,6 +290,19 @@ impl Engine {
             (is_orphan && (joins || theirs < ours)).then_some((theirs, source.id))
         });
         orphans.min().map(|(_, id)| id)
+    }
+
+    /// Whether enough sources besides orphans are available to determine the time.
+    fn has_real_voters(&self) -> bool {
+        let followed = self.local.orphan;
+        let voters = self.sources.in_use.iter().filter(|source| {
+            source.reachable
+                && source.is_eligible()
+                && !source.selection.noselect
+                && source.duplicate_of.is_none()
+                && followed.is_none_or(|(id, _)| id != source.id)
+        });
+        voters.count() >= self.config.discipline.minimum_agreeing_sources.max(1)
     }
 
     /// Follows another orphan, or none.

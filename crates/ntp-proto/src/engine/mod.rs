@@ -36,6 +36,7 @@
 //! | `view` | status for readers |
 //! | `prediction` | error estimates until the next input |
 //! | `serving` | header fields of our own server |
+//! | `manual` | times that an operator enters |
 //! | `local` | what is served without a source, and the election among orphans |
 //! | `replay` | hooks for recording and replaying |
 
@@ -50,6 +51,7 @@ mod key_exchange;
 mod leap;
 mod local;
 mod log_rate_limit;
+mod manual;
 mod measure;
 mod output;
 mod phase_free;
@@ -76,7 +78,7 @@ pub use crate::client::{Datagram, ExchangeId};
 pub use command::{CommandId, CommandOutcome, Refusal};
 pub use config::{ClockFacts, EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKind};
 pub use error::{LastError, ResolveError, SourceError};
-pub use execute::Command;
+pub use execute::{Command, ManualAction};
 pub use input::{ExternalError, Input, Now, QueryId};
 pub use local::LocalConfig;
 pub use log_rate_limit::LogRateLimit;
@@ -98,6 +100,7 @@ use crate::server::PhaseFreeClock;
 use jump_detector::JumpDetector;
 use leap::LeapPlan;
 use local::LocalReference;
+use manual::ManualTime;
 use replay::{ReplayHooks, Rng};
 use source::ntp::NtpSource;
 use source::pool::{Need, SourceSet};
@@ -165,6 +168,7 @@ pub struct Engine {
     awaiting_clock: bool,
     leap: LeapPlan,
     local: LocalReference,
+    manual: ManualTime,
     housekeeping: Monotonic,
     /// Time of the last save, and whether the frequency was known.
     persisted: Option<(Monotonic, bool)>,
@@ -226,6 +230,7 @@ impl Engine {
             awaiting_clock: false,
             leap: LeapPlan::default(),
             local: LocalReference::new(now),
+            manual: ManualTime::new(config.manual, prior),
             housekeeping: now.monotonic,
             persisted: None,
             next_source: 0,
@@ -670,7 +675,7 @@ impl Engine {
             self.time_floor.to_save(now.monotonic, past, forward)
         });
         PersistedState {
-            frequency: self.discipline.frequency_prior(),
+            frequency: self.discipline.frequency_prior().or(self.manual.frequency),
             time_floor: floor.map(|(floor, _)| floor),
             replaces_floor: floor.is_some_and(|(_, replaces)| replaces),
         }

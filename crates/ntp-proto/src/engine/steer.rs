@@ -181,7 +181,12 @@ impl Engine {
     }
 
     /// Requests the adjustment. Returns false if the engine halts.
-    fn apply_decision(&mut self, now: Now, offset: NtpDuration, decision: Decision) -> bool {
+    pub(super) fn apply_decision(
+        &mut self,
+        now: Now,
+        offset: NtpDuration,
+        decision: Decision,
+    ) -> bool {
         match decision {
             Decision::Hold => {}
             Decision::Wait {

@@ -68,7 +68,7 @@ impl World {
                 self.schedule(self.now + noticed_after, 0, ScheduledEvent::Disrupted);
             }
             Action::Command(command) => {
-                let steps = matches!(command, Command::Step { .. });
+                let steps = matches!(command, Command::Step { .. } | Command::SetTime { .. });
                 self.nodes[0].checker.operator_command(self.now, steps);
                 self.nodes[0].handle(self.now, Input::Command(CommandId(0), &command));
             }

@@ -114,7 +114,7 @@ impl Conversion for Chrony {
         ("sourcedir", Unsupported("migrate these files separately; sources are in /etc/ntpd-rs/sources.d")),
         ("hwtimestamp hwtstimeout maxtxbuffers", Unsupported("kernel timestamps are used; hardware timestamps are not in this version")),
         ("ptpport ptpdomain", Unsupported("NTP over PTP is not supported")),
-        ("manual", Unsupported("manual time input is not supported; see `ntp-ctl step`")),
+        ("manual", Converted(|it, line| it.draft.set(line, "[clock]", "manual", true))),
         ("broadcast", Unsupported("broadcast cannot be authenticated and is not supported")),
         ("peer", Unsupported("symmetric mode is not supported: configure each host as a server of the other")),
         ("tempcomp", Unsupported("temperature compensation is not supported")),

@@ -1,0 +1,126 @@
+//! `ntp-ctl settime` and `ntp-ctl manual`: the time as an operator enters it.
+
+use std::process::Command;
+
+use clap::Subcommand;
+use ntp_control_api::control::methods::{
+    DeleteManual, EnableManual, EnabledInput, EntryInput, SetTime, SetTimeInput,
+};
+use ntp_types::status::Status;
+use serde_json::json;
+
+use crate::console::Failure;
+use crate::daemon_command::Daemon;
+use crate::format::{signed, timestamp};
+
+/// Commands of `ntp-ctl manual`.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub(crate) enum ManualCommand {
+    /// List the entered times
+    List,
+    /// Permit the entry of times
+    On,
+    /// Refuse the entry of times, and drop all
+    Off,
+    /// Drop an entry, and correct the clock by the others
+    Delete {
+        /// Number of the entry in the list
+        entry: u64,
+    },
+    /// Drop all entries
+    Reset,
+}
+
+impl ManualCommand {
+    pub(crate) fn run(&self, daemon: &mut Daemon<'_, '_>) -> Result<(), Failure> {
+        let enable = |daemon: &mut Daemon<'_, '_>, enabled, text: &str| {
+            daemon.call::<EnableManual>(&EnabledInput { enabled }, |_| text.to_owned())
+        };
+        let delete = |daemon: &mut Daemon<'_, '_>, entry, text: &str| {
+            daemon.call::<DeleteManual>(&EntryInput { entry }, |_| text.to_owned())
+        };
+        match self {
+            Self::List => daemon.show(|it| json!(it.system.manual), list),
+            Self::On => enable(daemon, true, "Times can be entered\n"),
+            Self::Off => enable(daemon, false, "No times can be entered\n"),
+            Self::Delete { entry } => delete(daemon, Some(*entry), "Entry dropped\n"),
+            Self::Reset => delete(daemon, None, "All entries dropped\n"),
+        }
+    }
+}
+
+fn list(status: &Status) -> String {
+    use core::fmt::Write as _;
+    let Some(entries) = &status.system.manual else {
+        return "Manual time is off; `ntp-ctl manual on` permits entries\n".to_owned();
+    };
+    let mut text = format!(
+        "{:>2}  {:<30}{:>14}{:>14}{:>14}\n",
+        "#", "Time", "Slewed", "Original", "Residual"
+    );
+    for (index, entry) in entries.iter().enumerate() {
+        let _ = writeln!(
+            text,
+            "{index:>2}  {:<30}{:>14}{:>14}{:>14}",
+            timestamp(entry.time),
+            signed(entry.slewed),
+            signed(entry.original),
+            signed(entry.residual)
+        );
+    }
+    text
+}
+
+/// Enters that it is `time` now.
+pub(crate) fn set_time(
+    daemon: &mut Daemon<'_, '_>,
+    time: &[String],
+    force: bool,
+) -> Result<(), Failure> {
+    let time = parse(&time.join(" "))?;
+    let forced = Some(force);
+    daemon.call::<SetTime>(&SetTimeInput { time, forced }, |reply| {
+        let fast = if reply.correction > 0.0 {
+            "slow"
+        } else {
+            "fast"
+        };
+        format!(
+            "Clock was {:.2} s {fast}. Frequency change {:+.2} ppm, new frequency {:+.2} ppm\n",
+            reply.correction.abs(),
+            reply.frequency_change,
+            reply.frequency
+        )
+    })
+}
+
+/// Seconds since 1970 of a time in words. date(1) reads it in the time zone of the operator: its
+/// rules are those of chronyc, and no database of time zones is needed here.
+fn parse(text: &str) -> Result<f64, Failure> {
+    let mut date = Command::new("date");
+    date.arg(format!("--date={text}")).arg("+%s.%N");
+    let output = date
+        .output()
+        .map_err(|error| Failure::Usage(format!("Cannot run date(1) to read the time: {error}")))?;
+    let seconds = String::from_utf8_lossy(&output.stdout).trim().parse().ok();
+    let seconds = seconds.filter(|_| output.status.success() && !text.trim().is_empty());
+    seconds.ok_or_else(|| {
+        let example = "for example 15:30:05, \"Nov 21, 2026 15:30\" or 2026-11-21T15:30:05Z";
+        Failure::Usage(format!("Not a time: {text:?} ({example})"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_chronyc_reads_them() {
+        assert_eq!(parse("2026-11-21T15:30:05.5Z").ok(), Some(1_795_275_005.5));
+        assert_eq!(parse("Nov 21, 2026 15:30 UTC").ok(), Some(1_795_275_000.0));
+        assert!(parse("15:30:05").is_ok());
+        for wrong in ["", "soon-ish", "25:99", "2026-02-30"] {
+            assert!(parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
