@@ -168,7 +168,7 @@ fn a_group_agrees_for_a_week_of_leaves_joins_and_partitions() {
             .at(cut + 6.0 * HOUR, Action::Networks(vec![]));
     }
     let week = 7.0 * DAY;
-    let mut world = World::new(&scenario.at(week, real(Behaviour::Honest)), 3);
+    let mut world = World::new(&scenario, 3);
     assert_agree(&mut world, &[ALL], 600.0, 6.0 * HOUR);
     for (day, parts) in networks.iter().enumerate() {
         let cut = DAY * day as f64 + 6.0 * HOUR;
@@ -181,7 +181,5 @@ fn a_group_agrees_for_a_week_of_leaves_joins_and_partitions() {
         assert_agree(&mut world, &[ALL], joined + JOINING, next);
         assert_eq!(elected(&world, ALL), [0], "day {day}");
     }
-    assert_agree(&mut world, &[ALL], week + 6.0 * HOUR, week + 12.0 * HOUR);
     assert_eq!(steps(&world), [], "no step after the start");
-    assert!(world.error_of_server(3).abs() < AGREEMENT);
 }
