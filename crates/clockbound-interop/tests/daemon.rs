@@ -3,25 +3,25 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::time::{Duration, Instant};
 
 use clockbound_interop::{Daemon, Readers, Start, Status, Window, server, virtual_clock, window_3};
 use ntp_os_clock::counter::Counter;
+use ntp_os_clock::{monotonic, realtime};
 use ntp_time::{Frequency, NtpDuration};
 
 /// Generous, for a loaded machine.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: NtpDuration = NtpDuration::from_seconds(60);
 
 /// Runs the daemon and reads both segments until both satisfy a condition.
 fn read_until(daemon: &mut Daemon, readers: &mut Readers, wanted: impl Fn(&Window) -> bool) {
-    let begin = Instant::now();
+    let limit = monotonic() + LIMIT;
     loop {
         daemon.run();
         let windows = readers.check();
         if windows.iter().all(&wanted) {
             return;
         }
-        assert!(begin.elapsed() < LIMIT, "{windows:?}");
+        assert!(monotonic() < limit, "{windows:?}");
     }
 }
 
@@ -30,9 +30,9 @@ fn is(status: Status) -> impl Fn(&Window) -> bool {
 }
 
 /// Reads without a daemon.
-fn read_for(readers: &mut Readers, time: Duration) {
-    let begin = Instant::now();
-    while begin.elapsed() < time {
+fn read_for(readers: &mut Readers, time: NtpDuration) {
+    let end = monotonic() + time;
+    while monotonic() < end {
         readers.check();
         std::thread::yield_now();
     }
@@ -80,14 +80,14 @@ fn truth_is_inside_through_a_step_a_loss_of_sources_and_a_restart() {
 
     daemon.stop();
     assert!(readers.check().iter().all(is(Status::Unknown)));
-    read_for(&mut readers, Duration::from_millis(100));
+    read_for(&mut readers, NtpDuration::from_millis(100));
     // The clients keep their mapping of the file.
     let mut daemon = start();
     assert!(readers.check().iter().all(is(Status::Unknown)));
     read_until(&mut daemon, &mut readers, is(Status::Synchronized));
     // Without the end in order, as if it was killed.
     drop(daemon);
-    read_for(&mut readers, Duration::from_secs(1));
+    read_for(&mut readers, NtpDuration::from_seconds(1));
     assert!(readers.check().iter().all(is(Status::Synchronized)));
     let mut daemon = start();
     read_until(&mut daemon, &mut readers, is(Status::Synchronized));
@@ -118,22 +118,22 @@ fn truth_is_inside_while_the_clock_slews_and_the_daemon_dies_during_it() {
     read_until(&mut daemon, &mut readers, is(Status::Synchronized));
     let error = || {
         let clock = clock.read().unwrap();
-        clock.true_offset(ntp_os_clock::realtime())
+        clock.true_offset(realtime())
     };
-    let begin = Instant::now();
+    let limit = monotonic() + LIMIT;
     while error().abs() > offset.half() {
         daemon.run();
         let [window, counted] = readers.check();
         assert_eq!(window.status, Status::Synchronized);
         // What is left to be slewed is part of the one and not of the other.
         assert!(counted.status != Status::Synchronized || counted.bound() < window.bound());
-        assert!(begin.elapsed() < LIMIT);
+        assert!(monotonic() < limit);
     }
     drop(daemon);
-    let begin = Instant::now();
+    let limit = monotonic() + LIMIT;
     while error().abs() < offset {
-        read_for(&mut readers, Duration::from_millis(10));
-        assert!(begin.elapsed() < LIMIT, "the slew goes on");
+        read_for(&mut readers, NtpDuration::from_millis(10));
+        assert!(monotonic() < limit, "the slew goes on");
     }
     assert!(readers.reads > 1000, "{}", readers.reads);
 }
@@ -174,10 +174,10 @@ fn a_migration_is_a_disruption_until_the_clock_is_measured_again() {
         clock_bound::Client::new_with_paths(segment.to_str().unwrap(), path.to_str().unwrap())
             .unwrap();
     let mut read_until = |daemon: &mut Daemon, wanted: Status| {
-        let begin = Instant::now();
+        let limit = monotonic() + LIMIT;
         while window_3(&mut client).status != wanted {
             daemon.run();
-            assert!(begin.elapsed() < LIMIT, "{:?}", window_3(&mut client));
+            assert!(monotonic() < limit, "{:?}", window_3(&mut client));
         }
     };
     read_until(&mut daemon, Status::Synchronized);
