@@ -32,7 +32,7 @@ pub enum Arena {
     Browser,
     /// A Prometheus server and promtool.
     Monitoring,
-    /// systemd-analyze; debootstrap and root for the slow scenario.
+    /// The programs that read the packages' files; debootstrap and root for the slow scenario.
     Packaging,
 }
 
@@ -72,10 +72,16 @@ impl Arena {
 }
 
 fn packaging_missing() -> Option<String> {
-    let analyser = Command::new("systemd-analyze").arg("--version").output();
-    analyser
-        .is_err()
-        .then(|| "systemd-analyze is missing (package systemd)".to_owned())
+    let programs = [
+        ("systemd-analyze", "systemd"),
+        ("apparmor_parser", "apparmor"),
+        ("checkmodule", "checkpolicy"),
+        ("semodule_package", "semodule-utils"),
+        ("shellcheck", "shellcheck"),
+    ];
+    let is_missing = |program: &str| Command::new(program).arg("--version").output().is_err();
+    let missing = programs.iter().find(|(program, _)| is_missing(program));
+    missing.map(|(program, package)| format!("{program} is missing (package {package})"))
 }
 
 /// A test.

@@ -1,5 +1,6 @@
 //! The Debian package: hardening of its units, installation, upgrade and removal.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
@@ -15,6 +16,8 @@ fn main() -> ExitCode {
         Arena::Packaging,
         &[
             scenario!(systemd_analyze_rates_the_units_as_hardened),
+            scenario!(the_files_around_the_daemon_are_valid),
+            scenario!(a_renewed_certificate_is_installed_for_the_daemon),
             // Builds the package and installs Debian from the network: takes minutes.
             scenario!(the_package_installs_upgrades_and_purges_cleanly_on_debian).slow(),
         ],
@@ -48,6 +51,77 @@ fn systemd_analyze_rates_the_units_as_hardened() {
             .and_then(|(_, level)| level.split_whitespace().next()?.parse::<f64>().ok());
         let exposure = exposure.unwrap_or_else(|| panic!("{unit} is not rated: {text}"));
         assert!(exposure < MAX_EXPOSURE, "{unit}: {exposure}\n{text}");
+    }
+}
+
+/// Runs the program that reads each kind of file.
+fn the_files_around_the_daemon_are_valid() {
+    let package = workspace().join("pkg");
+    let scripts = ["acme/ntpd-rs-deploy", "openrc/ntpd-rs", "procd/ntpd-rs"];
+    for script in scripts {
+        run(Command::new("shellcheck")
+            .args(["--shell=sh", "--severity=info"])
+            .arg(package.join(script)));
+    }
+    let profile = package.join("apparmor/usr.bin.ntp-daemon");
+    run(Command::new("apparmor_parser")
+        .args(["--skip-kernel-load", "--skip-cache"])
+        .arg(profile));
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let module = directory.path().join("ntpd_rs.mod");
+    run(Command::new("checkmodule")
+        .args(["-M", "-m", "-o"])
+        .arg(&module)
+        .arg(package.join("selinux/ntpd_rs.te")));
+    run(Command::new("semodule_package")
+        .arg("-o")
+        .arg(directory.path().join("ntpd_rs.pp"))
+        .arg("-m")
+        .arg(&module)
+        .arg("-f")
+        .arg(package.join("selinux/ntpd_rs.fc")));
+    run(Command::new("systemd-sysusers")
+        .arg("--dry-run")
+        .arg(package.join("sysusers.d/ntpd-rs.conf")));
+    let root = directory.path().join("root");
+    for (path, user) in [
+        ("etc/passwd", "ntpd-rs:x:7:7::/:/bin/sh\n"),
+        ("etc/group", "ntpd-rs:x:7:\n"),
+    ] {
+        std::fs::create_dir_all(root.join("etc")).expect("a directory");
+        std::fs::write(root.join(path), user).expect("it is written");
+    }
+    run(Command::new("systemd-tmpfiles")
+        .arg("--create")
+        .arg(format!("--root={}", root.display()))
+        .arg(package.join("tmpfiles.d/ntpd-rs.conf")));
+    assert!(root.join("var/lib/ntpd-rs").is_dir());
+}
+
+fn a_renewed_certificate_is_installed_for_the_daemon() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let lineage = directory.path().join("ntp.example");
+    std::fs::create_dir(&lineage).expect("a directory");
+    std::fs::write(lineage.join("fullchain.pem"), "chain").expect("it is written");
+    std::fs::write(lineage.join("privkey.pem"), "key").expect("it is written");
+    let installed = directory.path().join("tls");
+    let hook = |domain: &str| {
+        run(Command::new(workspace().join("pkg/acme/ntpd-rs-deploy"))
+            .env("RENEWED_LINEAGE", &lineage)
+            .env("RENEWED_DOMAINS", "ntp.example www.example")
+            .env("NTPD_RS_DOMAIN", domain)
+            .env("NTPD_RS_TLS", &installed)
+            .env("NTPD_RS_GROUP", "nogroup"));
+    };
+    hook("other.example");
+    assert!(!installed.exists(), "of another server");
+    for _ in 0..2 {
+        hook("ntp.example");
+        let mut names = ntp_e2e::daemon::files_in(&installed);
+        names.sort();
+        assert_eq!(names, ["fullchain.pem", "privkey.pem"]);
+        let key = std::fs::metadata(installed.join("privkey.pem")).expect("a key");
+        assert_eq!(key.permissions().mode() & 0o777, 0o640);
     }
 }
 

@@ -358,6 +358,7 @@ const FILE_USERS: &[(&str, &str)] = &[
         "persist/file.rs",
         "its callers are the state file, sessions and cookie keys",
     ),
+    ("persist/history.rs", "on a thread"),
     ("persist/mod.rs", "at the start; written by a thread"),
     ("record.rs", "on the recorder's thread"),
     ("runtime/disruption.rs", "at the start, devices"),

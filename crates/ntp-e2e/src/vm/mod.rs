@@ -102,8 +102,14 @@ impl Guest {
 
     /// Adds a file.
     #[must_use]
-    pub fn file(mut self, path: &str, contents: &str) -> Self {
-        self.overlay.file(path, 0o644, contents.as_bytes());
+    pub fn file(self, path: &str, contents: &str) -> Self {
+        self.binary_file(path, contents.as_bytes())
+    }
+
+    /// Adds a file that is not a text.
+    #[must_use]
+    pub fn binary_file(mut self, path: &str, contents: &[u8]) -> Self {
+        self.overlay.file(path, 0o644, contents);
         self
     }
 

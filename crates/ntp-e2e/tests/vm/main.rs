@@ -4,6 +4,7 @@
 //! The first scenario is in the default run; the others take minutes and run with
 //! `--include-ignored`.
 
+mod apparmor;
 mod disruptions;
 mod faults;
 mod leap;
@@ -30,11 +31,12 @@ const NOON_DATE: &str = "2026-06-15T12:00:00";
 const NOISE: f64 = 20e-6;
 
 fn main() -> ExitCode {
-    use {disruptions::*, faults::*, leap::*, power::*, steering::*};
+    use {apparmor::*, disruptions::*, faults::*, leap::*, power::*, steering::*};
     harness::run(
         Arena::VirtualMachines,
         &[
             scenario!(a_date_wrong_by_years_is_stepped_at_boot),
+            scenario!(the_daemon_keeps_the_clock_under_its_apparmor_profile).slow(),
             scenario!(a_frequency_error_of_500_ppm_is_corrected_in_both_directions).slow(),
             scenario!(a_foreign_tick_value_is_corrected).slow(),
             scenario!(without_steps_the_clock_is_slewed_and_never_goes_backwards).slow(),
