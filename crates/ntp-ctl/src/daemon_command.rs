@@ -9,10 +9,11 @@ use std::time::Duration;
 use clap::Subcommand;
 use ntp_control_api::control::client::CallError;
 use ntp_control_api::control::methods::{
-    AddInput, AddServer, AddSource, BurstSource, Dump, Error, LogLevelInput, Method, NameInput,
-    NamesReply, NoInput, OfflineSource, OnlineSource, OptionalNameInput, Refresh, Rekey,
-    RekeyReply, Reload, RemoveServer, RemoveSource, Reselect, Reset, SetInput, SetLogLevel,
-    SetServer, SetSource, Settings, Shutdown, Step, StepInput,
+    AddInput, AddServer, AddSource, BurstSource, DeleteManual, Dump, EnableManual, EnabledInput,
+    EntryInput, Error, LogLevelInput, Method, NameInput, NamesReply, NoInput, OfflineSource,
+    OnlineSource, OptionalNameInput, Refresh, Rekey, RekeyReply, Reload, RemoveServer,
+    RemoveSource, Reselect, Reset, SetInput, SetLogLevel, SetServer, SetSource, SetTime,
+    SetTimeInput, Settings, Shutdown, Step, StepInput,
 };
 use ntp_time::SystemTime;
 use ntp_types::status::Status;
@@ -258,8 +259,8 @@ impl DaemonCommand {
                 waitsync::run(config, *max_error, *timeout, json, console)
             }
             Self::Step { force } => daemon.step(*force),
-            Self::Settime { time, force } => manual::set_time(&mut daemon, time, *force),
-            Self::Manual { action } => action.run(&mut daemon),
+            Self::Settime { time, force } => daemon.set_time(time, *force),
+            Self::Manual { action } => daemon.manual(action),
             Self::LogLevel { level } => {
                 let input = LogLevelInput {
                     level: level.clone(),
@@ -367,7 +368,7 @@ fn naming_key(settings: &Settings) -> &'static str {
 }
 
 /// The running daemon, and where results are printed.
-pub(crate) struct Daemon<'c, 'o> {
+struct Daemon<'c, 'o> {
     /// Configuration file that names the socket.
     config: Option<&'c Path>,
     /// Whether results are printed as JSON.
@@ -377,7 +378,7 @@ pub(crate) struct Daemon<'c, 'o> {
 
 impl Daemon<'_, '_> {
     /// Prints part of the state, as JSON or as text.
-    pub(crate) fn show(
+    fn show(
         &mut self,
         value: impl FnOnce(&Status) -> Value,
         text: impl FnOnce(&Status) -> String,
@@ -390,7 +391,7 @@ impl Daemon<'_, '_> {
     }
 
     /// Calls a method and prints its reply, as JSON with `done` or as text.
-    pub(crate) fn call<M: Method<Output: Serialize>>(
+    fn call<M: Method<Output: Serialize>>(
         &mut self,
         input: &M::Input,
         text: impl FnOnce(&M::Output) -> String,
@@ -430,6 +431,28 @@ impl Daemon<'_, '_> {
             .iter()
             .map(|source| source_details::plain(&status, source));
         self.console.print(&texts.collect::<Vec<_>>().join("\n"))
+    }
+
+    /// Enters the time.
+    fn set_time(&mut self, time: &[String], force: bool) -> Result<(), Failure> {
+        let time = manual::parse(&time.join(" "))?;
+        let forced = Some(force);
+        self.call::<SetTime>(&SetTimeInput { time, forced }, manual::correction)
+    }
+
+    fn manual(&mut self, action: &ManualCommand) -> Result<(), Failure> {
+        let (entry, text) = match action {
+            ManualCommand::List => return self.show(|it| json!(it.system.manual), manual::list),
+            ManualCommand::On | ManualCommand::Off => {
+                let enabled = *action == ManualCommand::On;
+                let no = if enabled { "T" } else { "No t" };
+                let input = EnabledInput { enabled };
+                return self.call::<EnableManual>(&input, |_| format!("{no}imes can be entered\n"));
+            }
+            ManualCommand::Delete { entry } => (Some(*entry), "Entry dropped\n"),
+            ManualCommand::Reset => (None, "All entries dropped\n"),
+        };
+        self.call::<DeleteManual>(&EntryInput { entry }, |_| text.to_owned())
     }
 
     /// Steps the clock. A step over a threshold takes two calls, so that both times are printed

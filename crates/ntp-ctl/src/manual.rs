@@ -3,14 +3,10 @@
 use std::process::Command;
 
 use clap::Subcommand;
-use ntp_control_api::control::methods::{
-    DeleteManual, EnableManual, EnabledInput, EntryInput, SetTime, SetTimeInput,
-};
+use ntp_control_api::control::methods::SetTimeReply;
 use ntp_types::status::Status;
-use serde_json::json;
 
 use crate::console::Failure;
-use crate::daemon_command::Daemon;
 use crate::format::{signed, timestamp};
 
 /// Commands of `ntp-ctl manual`.
@@ -31,25 +27,8 @@ pub(crate) enum ManualCommand {
     Reset,
 }
 
-impl ManualCommand {
-    pub(crate) fn run(&self, daemon: &mut Daemon<'_, '_>) -> Result<(), Failure> {
-        let enable = |daemon: &mut Daemon<'_, '_>, enabled, text: &str| {
-            daemon.call::<EnableManual>(&EnabledInput { enabled }, |_| text.to_owned())
-        };
-        let delete = |daemon: &mut Daemon<'_, '_>, entry, text: &str| {
-            daemon.call::<DeleteManual>(&EntryInput { entry }, |_| text.to_owned())
-        };
-        match self {
-            Self::List => daemon.show(|it| json!(it.system.manual), list),
-            Self::On => enable(daemon, true, "Times can be entered\n"),
-            Self::Off => enable(daemon, false, "No times can be entered\n"),
-            Self::Delete { entry } => delete(daemon, Some(*entry), "Entry dropped\n"),
-            Self::Reset => delete(daemon, None, "All entries dropped\n"),
-        }
-    }
-}
-
-fn list(status: &Status) -> String {
+/// Lists the entered times.
+pub(crate) fn list(status: &Status) -> String {
     use core::fmt::Write as _;
     let Some(entries) = &status.system.manual else {
         return "Manual time is off; `ntp-ctl manual on` permits entries\n".to_owned();
@@ -71,32 +50,24 @@ fn list(status: &Status) -> String {
     text
 }
 
-/// Enters that it is `time` now.
-pub(crate) fn set_time(
-    daemon: &mut Daemon<'_, '_>,
-    time: &[String],
-    force: bool,
-) -> Result<(), Failure> {
-    let time = parse(&time.join(" "))?;
-    let forced = Some(force);
-    daemon.call::<SetTime>(&SetTimeInput { time, forced }, |reply| {
-        let fast = if reply.correction > 0.0 {
-            "slow"
-        } else {
-            "fast"
-        };
-        format!(
-            "Clock was {:.2} s {fast}. Frequency change {:+.2} ppm, new frequency {:+.2} ppm\n",
-            reply.correction.abs(),
-            reply.frequency_change,
-            reply.frequency
-        )
-    })
+/// Describes what an entered time has changed.
+pub(crate) fn correction(reply: &SetTimeReply) -> String {
+    let fast = if reply.correction > 0.0 {
+        "slow"
+    } else {
+        "fast"
+    };
+    format!(
+        "Clock was {:.2} s {fast}. Frequency change {:+.2} ppm, new frequency {:+.2} ppm\n",
+        reply.correction.abs(),
+        reply.frequency_change,
+        reply.frequency
+    )
 }
 
 /// Seconds since 1970 of a time in words. date(1) reads it in the time zone of the operator: its
 /// rules are those of chronyc, and no database of time zones is needed here.
-fn parse(text: &str) -> Result<f64, Failure> {
+pub(crate) fn parse(text: &str) -> Result<f64, Failure> {
     let mut date = Command::new("date");
     date.arg(format!("--date={text}")).arg("+%s.%N");
     let output = date
