@@ -197,8 +197,8 @@ fn extra_pulses_are_refused_and_soon_forgotten() {
     }
 }
 
-/// It was a tenth worse, because pairs with servers cannot resolve how steady it is. What is left are
-/// the longer slews of several sources.
+/// It was a tenth worse, because pairs with servers cannot resolve how steady it is, and 2.6 % worse
+/// while slews grew with the number of sources instead of the rate of their measurements.
 #[test]
 fn a_pulse_beside_servers_is_as_accurate_as_alone() {
     let rms = |world: ClockWorld| {
@@ -210,7 +210,7 @@ fn a_pulse_beside_servers_is_as_accurate_as_alone() {
         (1..4).map(square).sum::<f64>().sqrt()
     };
     let ratio = rms(ClockWorld::PulseBesideServers) / rms(ClockWorld::Pulse);
-    assert!(ratio < 1.06, "{ratio}");
+    assert!(ratio < 1.005, "{ratio}");
 }
 
 /// It states an error of 100 us and drifts: long before it is outside of what the servers can resolve

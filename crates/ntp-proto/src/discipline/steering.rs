@@ -31,8 +31,10 @@
 //! becomes nearly as smooth as the estimate. Where wander dominates, most of the error *is* the
 //! gap, and L is short. A gap beyond five standard deviations is not the steady state but a new
 //! jump, and is removed at once. The frequency error falls with the root of s: s = 0.1 costs 1 to
-//! 2 % of phase error. With n sources there are n times as many corrections, so s grows with n: the
-//! estimate of the frequency is smoother than that of one source, and only slews made it rougher.
+//! 2 % of phase error. With n equal sources there are n times as many corrections, so s grows with
+//! n: the estimate of the frequency is smoother than that of one source, and only slews made it
+//! rougher. Slow sources beside a fast one add hardly any corrections, so what counts is their rate
+//! over that of the fastest source: a pulse each second beside four servers is steered as alone.
 //!
 //! # Panic
 //! A gap beyond the configured panic thresholds is not corrected, neither by a step nor by a slew:
@@ -183,6 +185,9 @@ pub struct Update {
     pub until_next: NtpDuration,
     /// Number of sources that agree.
     pub agreeing: usize,
+    /// Rate of the measurements of all selected sources over that of the fastest one: from 1 for a
+    /// single source to n for n equal ones.
+    pub relative_rate: f64,
 }
 
 /// A panic threshold.
@@ -207,8 +212,8 @@ impl Panic {
     }
 }
 
-/// Share of the phase's own variance that a slew may add, for each source that agrees. Trades phase
-/// against frequency error: half of it would have 1.4 times the frequency error, more than chrony's,
+/// Share of the phase's own variance that a slew may add, multiplied by the relative rate of the
+/// measurements. Trades phase against frequency error: half of it would have 1.4 times the frequency error, more than chrony's,
 /// for 1 to 2 % less phase error; twice this 0.7 times, for 3 % more.
 const SLEW_PHASE_COST: f64 = 0.1;
 /// Largest share. With four sources, which have a third of chrony's phase error, 0.1 had 2.7 times
@@ -219,8 +224,8 @@ const MAX_SLEW_PHASE_COST: f64 = 0.3;
 const MIN_SLEW_SHARE: f64 = 1.0 / 64.0;
 
 /// See [`SLEW_PHASE_COST`].
-fn phase_cost(agreeing: usize) -> f64 {
-    (SLEW_PHASE_COST * agreeing as f64).clamp(SLEW_PHASE_COST, MAX_SLEW_PHASE_COST)
+fn phase_cost(relative_rate: f64) -> f64 {
+    (SLEW_PHASE_COST * relative_rate).clamp(SLEW_PHASE_COST, MAX_SLEW_PHASE_COST)
 }
 
 /// Turns estimates into decisions. Its only state is what steps and thresholds need.
@@ -443,7 +448,7 @@ impl Steering {
         let jump = correction / OUTLIER;
         let usual = estimate.growth(interval).max(jump * jump);
         let share = if usual > 0.0 {
-            2.0 * phase_cost(update.agreeing) * estimate.mean_variance(interval) / usual
+            2.0 * phase_cost(update.relative_rate) * estimate.mean_variance(interval) / usual
         } else {
             1.0
         };
@@ -482,6 +487,7 @@ mod tests {
             at: Monotonic::from_nanos(0),
             until_next: NtpDuration::from_seconds(until_next),
             agreeing: 3,
+            relative_rate: 3.0,
         }
     }
 
@@ -668,9 +674,9 @@ mod tests {
         let stable = estimate_with(1e-4);
         let (_, slow) = slew_of(steering.clone().decide(seconds(1e-5), &stable, POLL));
         assert!(slow > 64.0, "{slow}");
-        // Three sources agree in this update: the slew is three times as long as for one.
+        // Three equal sources: the slew is three times as long as for one.
         let alone = Update {
-            agreeing: 1,
+            relative_rate: 1.0,
             ..POLL
         };
         let (_, of_one) = slew_of(steering.clone().decide(seconds(1e-5), &stable, alone));

@@ -358,6 +358,7 @@ impl World {
             at: Monotonic::from_nanos(self.second * 1_000_000_000),
             until_next,
             agreeing: self.links.len(),
+            relative_rate: self.links.len() as f64,
         };
         match self
             .steering

@@ -182,6 +182,7 @@ impl Engine {
                 at: now.monotonic,
                 until_next: UNTIL_NEXT,
                 agreeing: 0,
+                relative_rate: 1.0,
             };
             self.steering.decide(offset, &estimate, update)
         };

@@ -247,10 +247,19 @@ impl Engine {
 
     fn steering_update(&self, now: Now) -> Update {
         let free = self.ledger.free_time(now.system);
+        let sources = self.sources.in_use.iter();
+        let selected = sources.filter(|source| self.discipline.is_selected(source.key, free));
+        let (rate, fastest) = selected
+            .map(|source| source.interval().as_seconds_f64().recip())
+            .fold((0.0, 0.0_f64), |(sum, most), rate| {
+                (sum + rate, most.max(rate))
+            });
         Update {
             at: now.monotonic,
             until_next: self.measurement_spacing(),
             agreeing: self.discipline.agreement(free).agreeing,
+            // 1 if no source is selected: `max` ignores the NaN.
+            relative_rate: (rate / fastest).max(1.0),
         }
     }
 
