@@ -131,9 +131,17 @@ pub fn chronyd(host: &Host, stratum: u8) -> Peer {
 /// # Panics
 /// If it does not answer in time.
 pub fn chronyd_with_keys(host: &Host, stratum: u8, keys: &[SharedKey]) -> Peer {
+    chronyd_with(host, &format!("local stratum {stratum}"), keys)
+}
+
+/// The same, with these lines of configuration in place of `local`.
+///
+/// # Panics
+/// If it does not answer in time.
+pub fn chronyd_with(host: &Host, lines: &str, keys: &[SharedKey]) -> Peer {
     let files = temporary_directory();
     let configuration = format!(
-        "allow\nlocal stratum {stratum}\nport {NTP_PORT}\nkeyfile {0}/keys\n\
+        "allow\n{lines}\nport {NTP_PORT}\nkeyfile {0}/keys\n\
          # No command socket.\ncmdport 0\nbindcmdaddress /\n\
          pidfile {0}/chronyd.pid\n",
         files.path().display(),
