@@ -160,7 +160,7 @@ impl Chain {
     /// # Errors
     /// If it does not continue the chain. With [`ChainFault::Broken`] the line itself is intact and
     /// is returned, too; in any case the chain goes on with this line.
-    pub fn read(&mut self, text: &str) -> Result<Line, (ChainFault, Option<Line>)> {
+    pub fn read(&mut self, text: &str) -> Result<Line, (ChainFault, Option<Box<Line>>)> {
         let (hash, text) = text.split_once(' ').ok_or((ChainFault::Syntax, None))?;
         let line: Line = serde_json::from_str(text).map_err(|_| (ChainFault::Syntax, None))?;
         let actual = Hash::of(text);
@@ -174,7 +174,7 @@ impl Chain {
         if continues {
             Ok(line)
         } else {
-            Err((ChainFault::Broken, Some(line)))
+            Err((ChainFault::Broken, Some(Box::new(line))))
         }
     }
 }

@@ -124,7 +124,7 @@ fn read_file(octets: &[u8], path: &Path, chain: &mut Chain, collector: &mut Coll
             Err((fault, line)) => {
                 collector.add_fault(place(), fault);
                 if let Some(line) = line {
-                    collector.add(line);
+                    collector.add(*line);
                 }
             }
         }
