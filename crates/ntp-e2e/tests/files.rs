@@ -116,6 +116,9 @@ fn naming(setup: Setup, section: &str, key: &str, path: &str, authority: &Author
             &format!("[observability]\n{key} = \"{path}\"\n"),
         ),
         ("keyset" | "keys", _) => setup.with(&format!("[{section}]\n{key} = \"{path}\"\n{ke}certificate-chain-path = \"{chain}\"\nprivate-key-path = \"{private}\"")),
+        ("compat.chrony", "socket") | ("clockbound", "directory") => {
+            setup.with(&format!("[{section}]\n{key} = \"{path}\""))
+        }
         ("leap", "list") => setup.with(&format!("[leap]\nlist = \"{path}\"")),
         _ => panic!("no configuration for `{key}` in [{section}]"),
     }

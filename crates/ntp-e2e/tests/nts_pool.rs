@@ -250,6 +250,7 @@ fn a_pool_added_at_run_time_is_used_in_version_5_and_replayed() {
         .replacing("[observability]", &key)
         .replacing("[sandbox]", "[sandbox]\nmode = \"off\"");
     let mut daemon = setup.start(Some(&client));
+    daemon.wait_until(LIMIT, "the sockets", |_| true);
     let address = SocketAddr::new(host.v4(), 4460).to_string();
     let authority = format!("certificate-authority={}", authority.path().display());
     let settings = ["mode=nts-pool", "count=1", "ntp-version=5", &authority];

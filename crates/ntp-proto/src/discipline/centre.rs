@@ -150,6 +150,10 @@ impl Discipline {
 /// Vote of a source, from 0 to 1; `nearest` is the smallest prior variance of all.
 fn vote(source: &Source, nearest: f64, now: FreeTime) -> f64 {
     let silence = match source.last {
+        // It answers and is excluded, by what it states: its time may be any.
+        Some(last) if !source.eligible && source.last_used.is_some_and(|used| used < last.at) => {
+            return 0.0;
+        }
         Some(last) if source.is_stale(now) || !source.eligible => {
             (now - last.at).as_seconds_f64().max(0.0)
         }

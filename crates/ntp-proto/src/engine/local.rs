@@ -27,6 +27,11 @@
 //! those of the addresses of both ends ([`reference_id_of`]), compared as 32-bit numbers, as
 //! chronyd compares them. So only the server with the smallest ID keeps its local reference.
 //!
+//! A server that states the reference ID of another usable source of ours is excluded, too: once a
+//! real source returns, all members of the group follow it, and what they state about it is no
+//! other opinion. If they followed each other as well, nothing would hold their common time: each
+//! would have a majority of servers that agree with it, and their error bounds would grow together.
+//!
 //! A server that has no time yet follows an orphan whatever the IDs, and takes its place
 //! `wait_unsynced` later, when its clock agrees; otherwise each restart of the server with the
 //! smallest ID would move the time of all.
@@ -246,11 +251,25 @@ impl Engine {
     // ---- orphans
 
     /// Why a source must not be selected because of its stratum, with `orphan`.
-    pub(super) fn orphan_exclusion(&self, source: SourceId, stratum: Stratum) -> Option<Rejection> {
+    pub(super) fn orphan_exclusion(
+        &self,
+        source: SourceId,
+        stratum: Stratum,
+        reference_id: ReferenceId,
+    ) -> Option<Rejection> {
         let config = self.config.local.filter(|config| config.orphan)?;
         let followed = self.local.orphan.is_some_and(|(id, _)| id == source);
         let excluded = stratum >= config.stratum && !(followed && stratum == config.stratum);
-        excluded.then_some(Rejection::Orphan)
+        let derived = !followed && self.follows_another_source(source, reference_id);
+        (excluded || derived).then_some(Rejection::Orphan)
+    }
+
+    /// Whether a server states that it follows another source of ours that can be used.
+    fn follows_another_source(&self, source: SourceId, reference_id: ReferenceId) -> bool {
+        self.sources.in_use.iter().any(|other| {
+            let id = other.remote().map(|remote| reference_id_of(remote.ip()));
+            other.id != source && other.reachable && other.is_eligible() && id == Some(reference_id)
+        })
     }
 
     /// The settings of the discipline: one orphan is enough.
@@ -320,7 +339,8 @@ impl Engine {
                 continue;
             };
             let measured = self.sources.in_use[position].measured;
-            let excluded = measured.and_then(|it| self.orphan_exclusion(source, it.stratum));
+            let excluded =
+                measured.and_then(|it| self.orphan_exclusion(source, it.stratum, it.reference_id));
             let source = &mut self.sources.in_use[position];
             source.exclusion = excluded;
             // The other sources are too few to outvote it.
