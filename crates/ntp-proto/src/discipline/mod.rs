@@ -368,6 +368,29 @@ impl Discipline {
         }
     }
 
+    /// Begins again with the newest samples of the sources in use, because those before served
+    /// another time. The difference of the two would be learnt as bias and wander of the new ones.
+    /// Only the frequency is kept.
+    pub fn replace_sources(&mut self, at: FreeTime) {
+        self.prediction.take();
+        let frequency = self.frequency_prior();
+        self.stop_filters();
+        if let Some(known) = frequency {
+            let variance = known.uncertainty.as_ratio().powi(2) + DISTURBED_FREQUENCY_SIGMA.powi(2);
+            let uncertainty = variance.sqrt();
+            self.prior.uncertainty = Frequency::from_ratio(uncertainty);
+        }
+        for source in &mut self.sources {
+            source.wander = 0.0;
+            self.pairs.remove(source.key);
+        }
+        let guarantee = self.select(at);
+        self.start_interval = guarantee.map(|guarantee| guarantee.interval);
+        if self.initialize_phase(at).is_some() {
+            self.guarantee = guarantee;
+        }
+    }
+
     /// Chooses the poll interval of source `key`, given its current one. Call it once per sample:
     /// it lengthens the interval by at most one step in four samples.
     pub fn choose_poll(

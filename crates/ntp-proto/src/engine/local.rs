@@ -27,11 +27,6 @@
 //! those of the addresses of both ends ([`reference_id_of`]), compared as 32-bit numbers, as
 //! chronyd compares them. So only the server with the smallest ID keeps its local reference.
 //!
-//! A server that states the reference ID of another usable source of ours is excluded, too: once a
-//! real source returns, all members of the group follow it, and what they state about it is no
-//! other opinion. If they followed each other as well, nothing would hold their common time: each
-//! would have a majority of servers that agree with it, and their error bounds would grow together.
-//!
 //! A server that has no time yet follows an orphan whatever the IDs, and takes its place
 //! `wait_unsynced` later, when its clock agrees; otherwise each restart of the server with the
 //! smallest ID would move the time of all.
@@ -39,11 +34,17 @@
 //! # Handover
 //! Clients rely on the time that was served. Differences up to [`HANDOVER_LIMIT`] are therefore
 //! slewed when another reference is followed.
+//!
+//! With `orphan`, a source whose reference ID is that of another reachable source of ours is
+//! excluded: the members of a group would follow each other, and while all slew at 500 ppm, learn
+//! that rate as their own. When real sources are reached after members were followed, the estimate
+//! begins anew with them.
 
 use ntp_time::{
     Frequency, LeapIndicator, Monotonic, NtpDuration, ReferenceId, Stratum, SystemTime,
 };
 use ntp_types::event::Rejection;
+use ntp_types::status::MeasurementStatus;
 use serde::{Deserialize, Serialize};
 
 use super::source::Source;
@@ -105,6 +106,8 @@ pub(super) struct LocalReference {
     active: Option<(Monotonic, SystemTime)>,
     /// The orphan that is followed, and since when.
     orphan: Option<(SourceId, Monotonic)>,
+    /// Whether the estimate rests on other members of the group.
+    on_group: bool,
     /// Until then, corrections hand over to another reference.
     handover: Option<Monotonic>,
     /// When it may become active by the passage of time.
@@ -119,6 +122,7 @@ impl LocalReference {
             was_accurate: false,
             active: None,
             orphan: None,
+            on_group: false,
             handover: None,
             next_due: None,
         }
@@ -158,6 +162,7 @@ impl Engine {
         }
         let elected = self.elect_orphan(now);
         self.follow_orphan(now, elected);
+        self.update_exclusions(now);
         let free = self.ledger.free_time(now.system);
         let available = self.discipline.agreement(free).majority;
         let bound = self.error_figures(now).map(|figures| figures.bound);
@@ -250,26 +255,82 @@ impl Engine {
 
     // ---- orphans
 
-    /// Why a source must not be selected because of its stratum, with `orphan`.
+    /// Why a source must not be selected with `orphan`, by what its newest reply shows.
     pub(super) fn orphan_exclusion(
         &self,
         source: SourceId,
-        stratum: Stratum,
-        reference_id: ReferenceId,
+        shown: &MeasurementStatus,
     ) -> Option<Rejection> {
         let config = self.config.local.filter(|config| config.orphan)?;
         let followed = self.local.orphan.is_some_and(|(id, _)| id == source);
+        let stratum = shown.stratum;
         let excluded = stratum >= config.stratum && !(followed && stratum == config.stratum);
-        let derived = !followed && self.follows_another_source(source, reference_id);
-        (excluded || derived).then_some(Rejection::Orphan)
+        let mut upstream = self.upstream(source, shown.reference_id);
+        let is_relay = upstream.any(|other| other.reachable && !other.is_unreachable());
+        (excluded || is_relay).then_some(Rejection::Orphan)
     }
 
-    /// Whether a server states that it follows another source of ours that can be used.
-    fn follows_another_source(&self, source: SourceId, reference_id: ReferenceId) -> bool {
-        self.sources.in_use.iter().any(|other| {
-            let id = other.remote().map(|remote| reference_id_of(remote.ip()));
-            other.id != source && other.reachable && other.is_eligible() && id == Some(reference_id)
+    /// Applies what [`Self::orphan_exclusion`] states now: sources have become reachable or lost.
+    fn update_exclusions(&mut self, now: Now) {
+        let mut changed = false;
+        for position in 0..self.sources.in_use.len() {
+            let source = &self.sources.in_use[position];
+            let before = source.exclusion;
+            let Some(measured) = source.measured else {
+                continue;
+            };
+            let excluded = self.orphan_exclusion(source.id, &measured);
+            if before == excluded || before.is_some_and(|before| before != Rejection::Orphan) {
+                continue;
+            }
+            changed = true;
+            let source = &mut self.sources.in_use[position];
+            source.exclusion = excluded;
+            self.discipline
+                .set_eligible(source.key, source.is_eligible());
+        }
+        if changed {
+            self.reselect(now);
+        }
+        self.follow_real_time(now);
+    }
+
+    /// Begins the estimate anew when it rested on members of the group, and no longer does.
+    fn follow_real_time(&mut self, now: Now) {
+        let Some(config) = self.config.local.filter(|config| config.orphan) else {
+            return;
+        };
+        let (mut voters, mut real) = (0, 0);
+        for source in self.sources.in_use.iter().filter(|it| self.is_voter(it)) {
+            let Some(measured) = source.measured else {
+                continue;
+            };
+            let upstream = self.upstream(source.id, measured.reference_id).next();
+            voters += 1;
+            real += usize::from(measured.stratum < config.stratum && upstream.is_none());
+        }
+        let is_real = real >= self.config.discipline.minimum_agreeing_sources.max(1);
+        if voters > 0 && core::mem::replace(&mut self.local.on_group, !is_real) && is_real {
+            self.local.handover = Some(now.monotonic + HANDOVER_TIME);
+            self.discipline
+                .replace_sources(self.ledger.free_time(now.system));
+        }
+    }
+
+    /// Sources of ours from which a source with this reference ID takes its time.
+    fn upstream(&self, source: SourceId, reference: ReferenceId) -> impl Iterator<Item = &Source> {
+        self.sources.in_use.iter().filter(move |other| {
+            other.id != source
+                && !other.selection.noselect
+                && other.remote().map(|remote| reference_id_of(remote.ip())) == Some(reference)
         })
+    }
+
+    fn is_voter(&self, source: &Source) -> bool {
+        source.reachable
+            && source.is_eligible()
+            && !source.selection.noselect
+            && source.duplicate_of.is_none()
     }
 
     /// The settings of the discipline: one orphan is enough.
@@ -315,11 +376,7 @@ impl Engine {
     fn has_real_voters(&self) -> bool {
         let followed = self.local.orphan;
         let voters = self.sources.in_use.iter().filter(|source| {
-            source.reachable
-                && source.is_eligible()
-                && !source.selection.noselect
-                && source.duplicate_of.is_none()
-                && followed.is_none_or(|(id, _)| id != source.id)
+            self.is_voter(source) && followed.is_none_or(|(id, _)| id != source.id)
         });
         voters.count() >= self.config.discipline.minimum_agreeing_sources.max(1)
     }
@@ -338,22 +395,15 @@ impl Engine {
             let Some(position) = self.sources.position(source) else {
                 continue;
             };
-            let measured = self.sources.in_use[position].measured;
-            let excluded =
-                measured.and_then(|it| self.orphan_exclusion(source, it.stratum, it.reference_id));
-            let source = &mut self.sources.in_use[position];
-            source.exclusion = excluded;
+            let source = &self.sources.in_use[position];
             // The other sources are too few to outvote it.
             let options = SelectionOptions {
-                trust: source.selection.trust || excluded.is_none(),
+                trust: source.selection.trust || elected == Some(source.id),
                 ..source.selection
             };
             self.discipline.set_selection_options(source.key, options);
-            self.discipline
-                .set_eligible(source.key, source.is_eligible());
         }
         let config = self.discipline_config();
         self.discipline.reconfigure(config);
-        self.reselect(now);
     }
 }

@@ -112,8 +112,7 @@ impl Engine {
         let key = source.key;
         self.sources.sample_received(position);
         let id = self.sources.in_use[position].id;
-        let exclusion =
-            exclusion.or_else(|| self.orphan_exclusion(id, shown.stratum, shown.reference_id));
+        let exclusion = exclusion.or_else(|| self.orphan_exclusion(id, &shown));
         self.apply_exclusion(now, position, exclusion);
         let free = self.ledger.free_time(now.system);
         let predicted = self.discipline.estimate(free);
