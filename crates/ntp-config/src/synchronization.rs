@@ -33,7 +33,7 @@ section! {
         warn_on_jump: bool = value::boolean => or(true),
             "warn-on-jump" "boolean" "true" "Whether a step is logged as a warning.";
         local_stratum: Stratum = |cx, value| value::whole(cx, value).map(Stratum::new) => or(Stratum::UNSYNCHRONIZED),
-            "local-stratum" "integer" "16" "Stratum served without a source, and the stratum from which sources are not used. Only 1 is served as synchronised; see [local] for a local reference of any stratum.";
+            "local-stratum" "integer" "16" "Stratum served without a source, and the stratum from which sources are not used. Only 1 is served as synchronised; see `[local]` for a local reference of any stratum.";
         reference_id: ReferenceId = reference_id => or(ReferenceId::XNON),
             "reference-id" "string" "\"XNON\"" "Reference identifier served at `local-stratum = 1`, of up to 4 characters.";
         algorithm: AlgorithmConfig = algorithm::read => or(AlgorithmConfig::default()),

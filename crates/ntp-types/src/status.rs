@@ -189,7 +189,7 @@ record! {
         tai_offset: Option<i32>,
         /// Until when the list of leap seconds is complete; absent without a list.
         leap_list_expires: Option<SystemTime>,
-        /// Since when local time is served, because no source is available ([local]); absent otherwise.
+        /// Since when local time is served, because no source is available (`[local]`); absent otherwise.
         local_since: Option<SystemTime>,
         /// The times that an operator has entered, the oldest first; absent while none can be entered.
         manual: Option<Vec<ManualEntry>>,

@@ -72,7 +72,7 @@ reasons! {
         Timestamps = "timestamps": "the server's timestamps are zero or contradict each other",
         /// Half of root delay plus root dispersion is 16 s or more.
         RootDistance = "root-distance": "the server's root distance is too large",
-        /// With `orphan` in [local]: the server has our local stratum or a higher one, so it has no source of its own; or its
+        /// With `orphan` in `[local]`: the server has our local stratum or a higher one, so it has no source of its own; or its
         /// reference ID is that of another source of ours.
         Orphan = "orphan": "the server is in orphan mode, or takes its time from one that is, or from another source",
         /// The server takes its time from this machine.
