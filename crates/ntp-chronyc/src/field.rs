@@ -168,6 +168,20 @@ const MAX_EXPONENT: i32 = 63;
 /// Numbers nearer to zero are zero: what a shift of the coefficient by all of its bits leaves.
 const SMALLEST: f64 = 1e-100;
 
+/// Exponent of a positive number: it is at least a half and less than one, times two to the power of
+/// this.
+fn scale(size: f64) -> i32 {
+    ((size.to_bits() >> 52) & 0x7FF) as i32 - 1022
+}
+
+/// Binary logarithm of a positive number, rounded. That of `f64` would link the C library's
+/// mathematics, 0.3 MB of the daemon's memory.
+pub(crate) fn rounded_log2(size: f64) -> i8 {
+    let floor = scale(size) - 1;
+    let rounds_up = size * 2f64.powi(-floor) >= core::f64::consts::SQRT_2;
+    (floor + i32::from(rounds_up)) as i8
+}
+
 /// Encodes a number: seven bits of exponent and a coefficient of 25 bits, both in two's complement;
 /// the value is `coefficient * 2^(exponent - 25)`. What is not a number is zero.
 fn encode_float(value: f64) -> u32 {
@@ -176,9 +190,7 @@ fn encode_float(value: f64) -> u32 {
         return 0;
     }
     let limit = MAX_COEFFICIENT + u32::from(value < 0.0);
-    // The number is between a half and one, times two to the power of this.
-    let scale = ((size.to_bits() >> 52) & 0x7FF) as i32 - 1022;
-    let mut exponent = scale.max(MIN_EXPONENT);
+    let mut exponent = scale(size).max(MIN_EXPONENT);
     let mut coefficient = limit;
     while exponent <= MAX_EXPONENT {
         coefficient = (size * 2f64.powi(COEFFICIENT_BITS - exponent)).round() as u32;
@@ -210,6 +222,20 @@ pub(crate) mod tests {
     }
 
     /// The words are those that chronyd 4.3 sends for these numbers, and the ends of the range.
+    #[test]
+    fn logarithms_are_rounded() {
+        for (size, log2) in [
+            (1.0, 0),
+            (1.41, 0),
+            (1.42, 1),
+            (64.0, 6),
+            (0.3, -2),
+            (1e-9, -30),
+        ] {
+            assert_eq!(rounded_log2(size), log2, "{size}");
+        }
+    }
+
     #[test]
     fn floats_have_the_words_of_chronyd() {
         for (value, word) in [

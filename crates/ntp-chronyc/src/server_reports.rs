@@ -7,7 +7,7 @@ use ntp_time::{NtpDuration, SystemTime};
 use ntp_types::status::ClientStatus;
 
 use crate::Daemon;
-use crate::field::{Address, Fields, Writer};
+use crate::field::{Address, Fields, Writer, rounded_log2};
 use crate::message::Refusal;
 use crate::sources::{Entry, entries, is_reference_clock};
 
@@ -124,7 +124,7 @@ fn record(body: &mut Writer, client: &ClientStatus, now: SystemTime) {
     let address = client.address.parse::<IpAddr>();
     let interval = client.interval.map(NtpDuration::as_seconds_f64);
     let interval = interval.filter(|seconds| *seconds > 0.0);
-    let interval = interval.map_or(UNKNOWN_INTERVAL, |it| it.log2().round() as i8);
+    let interval = interval.map_or(UNKNOWN_INTERVAL, rounded_log2);
     body.address(address.map_or(Address::None, Address::Ip))
         .counter(client.requests)
         .zeros(8)

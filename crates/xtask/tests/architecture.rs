@@ -252,6 +252,62 @@ fn threads_of_the_daemon_are_sandboxed() {
     }
 }
 
+/// Functions of `f64` that call the C library's mathematics.
+const C_MATHEMATICS: &[&str] = &[
+    "cbrt", "cos", "exp", "exp2", "exp_m1", "hypot", "ln", "ln_1p", "log10", "log2", "powf", "sin",
+];
+
+/// Files of the daemon's crates that may use them.
+const C_MATHEMATICS_USERS: &[(&str, &str)] = &[
+    ("ntp-proto/src/discipline/testworld.rs", "part of tests"),
+    ("ntp-record/src/plot.rs", "used by ntp-ctl only"),
+];
+
+/// Its results differ from machine to machine, so that records would replay differently, and it
+/// costs 0.3 MB of a client's memory.
+#[test]
+fn the_daemon_does_without_the_mathematics_of_the_c_library() {
+    let crates = root().join("crates");
+    let programs = [
+        "clockbound-interop",
+        "ntp-ctl",
+        "ntp-demo",
+        "ntp-e2e",
+        "ntp-metrics-exporter",
+        "ntp-sim",
+        "ntpd",
+        "test-binaries",
+        "xtask",
+    ];
+    let mut allowed: BTreeSet<&str> = C_MATHEMATICS_USERS.iter().map(|(file, _)| *file).collect();
+    for package in packages() {
+        let source = crates.join(name(&package)).join("src");
+        if programs.contains(&name(&package)) {
+            continue;
+        }
+        for file in sources(&source) {
+            let text = fs::read_to_string(&file).expect("sources can be read");
+            let shipped = text.split("#[cfg(test)]\nmod tests").next();
+            let shipped = shipped.unwrap_or_default();
+            let calls = |function: &&&str| {
+                shipped.contains(&format!(".{function}("))
+                    || shipped.contains(&format!("f64::{function}"))
+            };
+            let Some(call) = C_MATHEMATICS.iter().find(calls) else {
+                continue;
+            };
+            let file = file.strip_prefix(&crates).expect("files are in crates");
+            let is_test = file.components().any(|part| part.as_os_str() == "tests");
+            let file = file.to_string_lossy();
+            assert!(
+                is_test || file.ends_with("tests.rs") || allowed.remove(&*file),
+                "{file} uses f64::{call}: see ntp-proto/src/discipline/math.rs"
+            );
+        }
+    }
+    assert!(allowed.is_empty(), "no exceptions any more: {allowed:?}");
+}
+
 /// Functions that open files, which may wait for ever if somebody puts a named pipe there.
 const OPENING: &[&str] = &[
     "File::create",
