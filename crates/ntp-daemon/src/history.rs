@@ -8,17 +8,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use ntp_config::Config;
-use ntp_history::recorder::{Accuracy, Instant};
 use ntp_history::report::date;
 use ntp_history::{Entry, Recorder};
-use ntp_proto::discipline::ErrorFigures;
-use ntp_proto::engine::Now;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::event::{Event, Prose};
 use ntp_types::source::SourceState;
 
 use crate::persist::{HistoryFiles, MAX_WAITING};
 use crate::runtime::driver::Driver;
+use crate::runtime::failure::Failure;
+use crate::runtime::pollable::{Context, Pollable};
 use crate::sandbox::{self, Profile};
 use crate::{join, log};
 
@@ -65,22 +64,20 @@ impl History {
         })
     }
 
-    /// Observes the engine before it handles inputs.
-    pub(crate) fn before_round(&mut self, driver: &Driver) {
+    fn observe_before(&mut self, driver: &Driver) {
         let (now, figures) = driver.accuracy();
-        let finished = self.recorder.before_round(instant(now), accuracy(figures));
+        let finished = self.recorder.before_round(now, figures.map(Into::into));
         if !finished.is_empty() {
             self.write(finished);
         }
     }
 
-    /// Observes the engine after it has handled inputs.
-    pub(crate) fn after_round(&mut self, driver: &Driver) {
+    fn observe_after(&mut self, driver: &Driver) {
         let (now, figures) = driver.accuracy();
         for event in log::take_recorded() {
-            self.recorder.record_event(instant(now), &event);
+            self.recorder.record_event(now, &event);
         }
-        self.recorder.after_round(accuracy(figures));
+        self.recorder.after_round(figures.map(Into::into));
         let due = (self.sources_recorded).is_none_or(|at| now.monotonic - at >= SOURCES_INTERVAL);
         if due && figures.is_some() {
             self.sources_recorded = Some(now.monotonic);
@@ -90,16 +87,6 @@ impl History {
                 self.recorder.record_source(&source.name);
             }
         }
-    }
-
-    /// Writes what is left, because the daemon stops.
-    pub(crate) fn finish(&mut self, driver: &Driver) {
-        self.before_round(driver);
-        self.after_round(driver);
-        join::join_last(self.writer.take());
-        let last = self.recorder.finish();
-        self.write(last.into_iter().collect());
-        join::join_last(self.writer.take());
     }
 
     /// Writes entries on another thread, or lets them wait for the next time if the last write has
@@ -118,6 +105,28 @@ impl History {
             files.write(entries);
         };
         self.writer = sandbox::spawn("history writer", Profile::Files, write).ok();
+    }
+}
+
+/// The first device of the event loop: it observes the engine before the others feed inputs.
+impl Pollable for History {
+    fn on_ready(&mut self, context: &mut Context<'_>) -> Result<(), Failure> {
+        self.observe_before(context.driver);
+        Ok(())
+    }
+
+    fn after_round(&mut self, context: &mut Context<'_>) {
+        self.observe_after(context.driver);
+    }
+
+    /// Writes the entry that has not ended.
+    fn stop(&mut self, driver: &mut Driver) {
+        self.observe_before(driver);
+        self.observe_after(driver);
+        join::join_last(self.writer.take());
+        let last = self.recorder.finish();
+        self.write(last.into_iter().collect());
+        join::join_last(self.writer.take());
     }
 }
 
@@ -149,18 +158,4 @@ impl Files {
             }
         }
     }
-}
-
-fn instant(now: Now) -> Instant {
-    Instant {
-        monotonic: now.monotonic,
-        system: now.system,
-    }
-}
-
-fn accuracy(figures: Option<ErrorFigures>) -> Option<Accuracy> {
-    figures.map(|figures| Accuracy {
-        bound: figures.bound,
-        estimated_error: figures.estimated_error,
-    })
 }

@@ -31,7 +31,7 @@ pub mod report;
 
 pub use entry::{Chain, ChainFault, Entry, Hash, Line, Occurrence};
 pub use levels::Levels;
-pub use recorder::{Accuracy, Instant, Recorder};
+pub use recorder::{Accuracy, Recorder};
 pub use report::{Collector, Report};
 
 /// Returns the month of a file of a history, such as `2026-11` for `2026-11.log`; `None` for other

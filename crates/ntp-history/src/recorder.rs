@@ -7,7 +7,9 @@
 
 use std::collections::BTreeSet;
 
-use ntp_time::{Monotonic, NtpDuration, SystemTime};
+use ntp_proto::discipline::ErrorFigures;
+use ntp_proto::engine::Now;
+use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::event::{Event, Logfmt};
 
 use crate::{Entry, Levels, Occurrence};
@@ -23,6 +25,10 @@ const MAX_SOURCES: usize = 64;
 /// Longest text of the fields of an event, in octets.
 const MAX_FIELDS: usize = 400;
 
+/// Time between two rounds from which on the time between them has no history: the machine slept, or
+/// the daemon was stopped. It wakes up once a minute at least.
+const SILENCE: NtpDuration = NtpDuration::from_seconds(300);
+
 /// A change of the clock against the monotonic clock that ends an entry, so that its limits hold.
 const STEP: NtpDuration = NtpDuration::from_seconds(1);
 
@@ -35,13 +41,13 @@ pub struct Accuracy {
     pub estimated_error: NtpDuration,
 }
 
-/// A time at which both clocks were read.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Instant {
-    /// The monotonic clock.
-    pub monotonic: Monotonic,
-    /// The system clock.
-    pub system: SystemTime,
+impl From<ErrorFigures> for Accuracy {
+    fn from(figures: ErrorFigures) -> Self {
+        Self {
+            bound: figures.bound,
+            estimated_error: figures.estimated_error,
+        }
+    }
 }
 
 /// Makes entries.
@@ -49,7 +55,7 @@ pub struct Instant {
 pub struct Recorder {
     version: String,
     /// The present entry, and the time up to which it has been made.
-    open: Option<(Instant, Monotonic, Entry)>,
+    open: Option<(Now, Monotonic, Entry)>,
     sources: BTreeSet<String>,
     /// What held after the last round; `None` if not synchronised.
     accuracy: Option<Accuracy>,
@@ -68,12 +74,18 @@ impl Recorder {
 
     /// Observes the clock before inputs are handled: `accuracy` is what the figures since the last
     /// round have become, `None` while the clock is not synchronised. Returns finished entries.
-    pub fn before_round(&mut self, now: Instant, accuracy: Option<Accuracy>) -> Vec<Entry> {
+    pub fn before_round(&mut self, now: Now, accuracy: Option<Accuracy>) -> Vec<Entry> {
         let mut finished = Vec::new();
         let Some((begin, ..)) = self.open else {
             self.begin(now);
             return finished;
         };
+        let silent = |to: Monotonic| now.monotonic - to > SILENCE;
+        if self.open.as_ref().is_some_and(|(_, to, _)| silent(*to)) {
+            finished.extend(self.finish());
+            self.begin(now);
+            return finished;
+        }
         let elapsed = now.monotonic - begin.monotonic;
         let stepped = (now.system - begin.system - elapsed).abs() >= STEP;
         let start = self.accuracy;
@@ -89,7 +101,7 @@ impl Recorder {
             self.add(at(reached).zip(at(edge)), edge);
             reached = edge;
             finished.extend(self.finish());
-            self.begin(Instant {
+            self.begin(Now {
                 monotonic: edge,
                 system: begin.system + (edge - begin.monotonic),
             });
@@ -117,7 +129,7 @@ impl Recorder {
     }
 
     /// Records an event, if it [belongs](is_recorded) to a history.
-    pub fn record_event(&mut self, now: Instant, event: &Event) {
+    pub fn record_event(&mut self, now: Now, event: &Event) {
         if !is_recorded(event) {
             return;
         }
@@ -154,7 +166,7 @@ impl Recorder {
         (entry.length > NtpDuration::ZERO || !entry.events.is_empty()).then_some(entry)
     }
 
-    fn begin(&mut self, now: Instant) {
+    fn begin(&mut self, now: Now) {
         let entry = Entry {
             from: now.system,
             length: NtpDuration::ZERO,
@@ -222,4 +234,72 @@ pub fn is_recorded(event: &Event) -> bool {
             | Event::LeapSecond { .. }
             | Event::DisciplineRestarted { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use ntp_time::SystemTime;
+
+    use super::*;
+
+    /// A moment by a system clock that is `ahead` seconds ahead of the monotonic one.
+    fn at(seconds: i64, ahead: i64) -> Now {
+        let second = 1_000_000_000;
+        Now {
+            monotonic: Monotonic::from_nanos(seconds * second),
+            system: SystemTime::from_nanos((1_800_000_000 + seconds + ahead) * second),
+        }
+    }
+
+    fn bound(micros: i64) -> Option<Accuracy> {
+        Some(Accuracy {
+            bound: NtpDuration::from_micros(micros),
+            estimated_error: NtpDuration::from_micros(1),
+        })
+    }
+
+    /// Observes a clock each minute, except within `pause`, up to `end`.
+    fn record(end: i64, pause: core::ops::Range<i64>, ahead: impl Fn(i64) -> i64) -> Vec<Entry> {
+        let mut recorder = Recorder::new("0.1.0");
+        let mut entries = Vec::new();
+        for second in (0..=end).step_by(60).filter(|it| !pause.contains(it)) {
+            entries.extend(recorder.before_round(at(second, ahead(second)), bound(20)));
+            recorder.after_round(bound(10));
+        }
+        entries.extend(recorder.finish());
+        entries
+    }
+
+    fn seconds(entries: &[Entry]) -> Vec<(i64, i64)> {
+        let second = 1_000_000_000;
+        let pairs = entries.iter().map(|entry| {
+            let from = entry.from.as_nanos() / second - 1_800_000_000;
+            (from, entry.length.as_nanos() / second)
+        });
+        pairs.collect()
+    }
+
+    #[test]
+    fn entries_end_at_quarters_of_an_hour_of_the_system_clock() {
+        // 1 800 000 000 is the beginning of a quarter.
+        let entries = record(2000, 0..0, |_| 100);
+        assert_eq!(seconds(&entries), [(100, 800), (900, 900), (1800, 280)]);
+        for entry in &entries {
+            assert_eq!(entry.bound.total(), entry.length);
+            assert_eq!(entry.bound.largest(), Some(NtpDuration::from_micros(20)));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ends_an_entry() {
+        let entries = record(600, 0..0, |second| if second < 300 { 0 } else { 7 });
+        assert_eq!(seconds(&entries), [(0, 300), (307, 300)]);
+    }
+
+    /// The monotonic clock counts while the machine sleeps, and no program could read the clock.
+    #[test]
+    fn a_machine_that_sleeps_has_no_history() {
+        let entries = record(8000, 240..7320, |_| 0);
+        assert_eq!(seconds(&entries)[..2], [(0, 180), (7320, 660)]);
+    }
 }

@@ -3,8 +3,8 @@
 //! The world loses its network for hours, is stepped by another program and is suspended; the truth is what is
 //! counted second by second beside the history.
 
-use ntp_history::recorder::Instant;
 use ntp_history::{Accuracy, Chain, Collector, Recorder, Report};
+use ntp_proto::engine::Now;
 use ntp_sim::{Action, Scenario, World};
 use ntp_time::{Monotonic, NtpDuration};
 
@@ -63,7 +63,7 @@ fn simulate(days: u32) -> (Report, Truth) {
             bound: figures.bound,
             estimated_error: figures.estimated_error,
         });
-        let now = Instant {
+        let now = Now {
             monotonic: Monotonic::from_nanos(i64::from(second) * 1_000_000_000),
             system: world.clock().system(),
         };

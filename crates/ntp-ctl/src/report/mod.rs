@@ -134,7 +134,8 @@ fn read_file(octets: &[u8], path: &Path, chain: &mut Chain, collector: &mut Coll
 #[cfg(test)]
 mod tests {
     use ntp_history::Recorder;
-    use ntp_history::recorder::{Accuracy, Instant, PERIOD};
+    use ntp_history::recorder::{Accuracy, PERIOD};
+    use ntp_proto::engine::Now;
     use ntp_time::Monotonic;
     use ntp_types::event::Event;
 
@@ -154,7 +155,7 @@ mod tests {
         };
         for quarter in 0..=192i64 {
             let at = NtpDuration::from_nanos(quarter * PERIOD.as_nanos());
-            let now = Instant {
+            let now = Now {
                 monotonic: Monotonic::from_nanos(at.as_nanos()),
                 system: start
                     + at

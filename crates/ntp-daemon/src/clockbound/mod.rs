@@ -141,13 +141,6 @@ impl ClockBound {
         self.write_both(driver, prediction.as_ref(), status);
     }
 
-    /// Writes that nothing is guaranteed any more: the daemon ends. The files stay, because clients
-    /// have them mapped.
-    pub(crate) fn stop(&mut self, driver: &Driver) {
-        let prediction = driver.engine().prediction();
-        self.write_both(driver, prediction.as_ref(), Status::Unknown);
-    }
-
     fn status(&mut self, driver: &Driver, now: Now) -> Status {
         let disruption = driver.disruption();
         if disruption != self.disruption {
@@ -301,6 +294,12 @@ impl Pollable<Services> for ClockBound {
 
     fn after_round(&mut self, context: &mut DaemonContext<'_>) {
         self.write(context.driver);
+    }
+
+    /// Writes that nothing is guaranteed any more. The files stay, because clients have them mapped.
+    fn stop(&mut self, driver: &mut Driver) {
+        let prediction = driver.engine().prediction();
+        self.write_both(driver, prediction.as_ref(), Status::Unknown);
     }
 }
 

@@ -182,7 +182,8 @@ fn cut_torn_line(path: &Path, file: &File) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use ntp_history::Recorder;
-    use ntp_history::recorder::{Accuracy, Instant, PERIOD};
+    use ntp_history::recorder::{Accuracy, PERIOD};
+    use ntp_proto::engine::Now;
     use ntp_time::Monotonic;
 
     use super::*;
@@ -196,7 +197,7 @@ mod tests {
             bound: NtpDuration::from_micros(80),
             estimated_error: NtpDuration::from_micros(5),
         });
-        let at = |quarter: i64| Instant {
+        let at = |quarter: i64| Now {
             monotonic: Monotonic::from_nanos(quarter * PERIOD.as_nanos()),
             system: START + NtpDuration::from_nanos(quarter * PERIOD.as_nanos()),
         };

@@ -15,9 +15,10 @@
 //! | `services` | servers, cookie keys and key exchange, which interfaces read and change |
 //! | `clock_reading` | reads two clocks together |
 //!
-//! Other pollables have files of their own: `resolve`, `leap_list`, `clockbound`,
-//! `observation_socket`, `chronyc`, `control`, `service_manager`. This module imports them; they import only the modules
-//! `background`, `driver`, `failure`, `pollable` and `services`, by their full paths.
+//! Other pollables have files of their own: `history`, `resolve`, `leap_list`, `clockbound`,
+//! `observation_socket`, `chronyc`, `control`, `service_manager`. This module imports them; they
+//! import only the modules `background`, `driver`, `failure`, `pollable` and `services`, by their
+//! full paths.
 //!
 //! The loop is built on `poll(2)`, not on an async runtime, for three reasons: its sockets live for
 //! one exchange each, so nothing is gained by registering them; a wake-up costs two system calls;
@@ -99,8 +100,6 @@ pub struct Runtime {
     /// Devices that interfaces read and change.
     services: Services,
     interfaces: Interfaces,
-    /// Observes the engine before and after each round.
-    history: Option<History>,
     poll_set: PollSet,
     /// Whether the engine has had an input.
     started: bool,
@@ -176,6 +175,8 @@ impl Runtime {
         } = parts;
         let driver = Driver::new(config, clock, store, recorder, seed);
         let devices: Vec<Box<dyn Pollable>> = vec![
+            // First: it observes the engine before it gets inputs.
+            Box::new(history),
             // Before what feeds timestamps.
             Box::new(disruptions),
             Box::new(SuspendMonitor::new()),
@@ -197,7 +198,6 @@ impl Runtime {
                 chronyc,
                 manager: None,
             },
-            history,
             poll_set: PollSet::new(),
             started: false,
         }
@@ -328,9 +328,6 @@ impl Runtime {
 
     /// Handles all that is ready.
     fn poll(&mut self) -> Result<(), Failure> {
-        if let Some(history) = &mut self.history {
-            history.before_round(&self.driver);
-        }
         for device in &mut self.devices {
             device.on_ready(&mut Context {
                 driver: &mut self.driver,
@@ -386,8 +383,12 @@ impl Runtime {
 
     /// Publishes the state that the engine has reached.
     fn end_round(&mut self) {
-        if let Some(history) = &mut self.history {
-            history.after_round(&self.driver);
+        for device in &mut self.devices {
+            device.after_round(&mut Context {
+                driver: &mut self.driver,
+                set: &self.poll_set,
+                shared: &mut (),
+            });
         }
         for service in self.services.list() {
             service.after_round(&mut Context {
@@ -428,15 +429,15 @@ impl Runtime {
         // The last save must not be skipped because an earlier write is in progress.
         self.driver.finish_saving();
         let served = self.services.stop();
-        if let Some(history) = &mut self.history {
-            history.finish(&self.driver);
-        }
         let result = self.driver.handle(Input::Shutdown);
         let result = result.and_then(|()| self.execute_requests());
         self.driver.finish_saving();
         self.services.finish_saving();
-        if let Some(clockbound) = &mut self.interfaces.clockbound {
-            clockbound.stop(&self.driver);
+        for device in &mut self.devices {
+            device.stop(&mut self.driver);
+        }
+        for interface in self.interfaces.list() {
+            interface.stop(&mut self.driver);
         }
         self.interfaces.observation_socket = None;
         self.interfaces.control = None;

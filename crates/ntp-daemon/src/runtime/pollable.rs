@@ -68,6 +68,10 @@ pub(crate) trait Pollable<S = ()>: fmt::Debug {
     /// Publishes the state that the engine has reached at the end of a round.
     fn after_round(&mut self, _context: &mut Context<'_, S>) {}
 
+    /// Leaves behind what others still read when the daemon has ended. Called once, after the engine
+    /// has stopped.
+    fn stop(&mut self, _driver: &mut Driver) {}
+
     /// Carries out the engine's requests for this device.
     fn execute(&mut self, _driver: &mut Driver) {}
 }
@@ -94,6 +98,12 @@ impl<S, P: Pollable<S>> Pollable<S> for Option<P> {
     fn after_round(&mut self, context: &mut Context<'_, S>) {
         if let Some(pollable) = self {
             pollable.after_round(context);
+        }
+    }
+
+    fn stop(&mut self, driver: &mut Driver) {
+        if let Some(pollable) = self {
+            pollable.stop(driver);
         }
     }
 
