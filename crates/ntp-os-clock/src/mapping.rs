@@ -1,4 +1,5 @@
-//! A page of memory that another program, or the hypervisor, changes at any time.
+//! Memory that is shared with other programs, and a page of it that another program, or the
+//! hypervisor, changes at any time.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
@@ -10,17 +11,68 @@ const LENGTH: usize = 4096;
 
 const WORD: usize = size_of::<u32>();
 
-/// A page, mapped for reading.
+/// Memory of a file or device that is shared with other programs. Unmapped when dropped.
 ///
-/// Invariant: `start` is the start of a mapping of [`LENGTH`] octets, aligned to a page, until this
-/// value is dropped. Nothing refers to its contents, which change: they are read as volatile words.
+/// Invariant: `start` is the start of a mapping of `length` octets, aligned to a page, until this
+/// value is dropped.
 #[derive(Debug)]
-pub(crate) struct MappedPage {
-    start: NonNull<u32>,
+pub(crate) struct SharedMapping {
+    start: NonNull<u8>,
+    length: usize,
 }
 
-// SAFETY: the mapping is only read, by volatile accesses, and belongs to no thread.
-unsafe impl Send for MappedPage {}
+// SAFETY: the mapping belongs to no thread; its users access it by volatile or atomic operations.
+unsafe impl Send for SharedMapping {}
+
+impl SharedMapping {
+    /// Maps the first `length` octets, for writing too if `writable`.
+    ///
+    /// # Errors
+    /// Those of mmap(2).
+    pub(crate) fn new(file: impl AsFd, length: usize, writable: bool) -> io::Result<Self> {
+        let write = if writable { libc::PROT_WRITE } else { 0 };
+        // SAFETY: the kernel chooses an unused range of addresses; the descriptor is open.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                length,
+                libc::PROT_READ | write,
+                libc::MAP_SHARED,
+                file.as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast::<u8>());
+        start
+            .map(|start| Self { start, length })
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Returns the address of the first octet.
+    pub(crate) fn start(&self) -> NonNull<u8> {
+        self.start
+    }
+
+    /// Returns its length in octets.
+    pub(crate) fn length(&self) -> usize {
+        self.length
+    }
+}
+
+impl Drop for SharedMapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, of this length, and nothing refers to it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+/// A page, mapped for reading. Nothing refers to its contents, which change: they are read as volatile
+/// words.
+#[derive(Debug)]
+pub(crate) struct MappedPage(SharedMapping);
 
 impl MappedPage {
     /// Maps the first page of a device.
@@ -28,24 +80,7 @@ impl MappedPage {
     /// # Errors
     /// Those of mmap(2).
     pub(crate) fn new(device: impl AsFd) -> io::Result<Self> {
-        // SAFETY: the kernel chooses an unused range of addresses; the descriptor is open.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                LENGTH,
-                libc::PROT_READ,
-                libc::MAP_SHARED,
-                device.as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast::<u32>());
-        start
-            .map(|start| Self { start })
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        SharedMapping::new(device, LENGTH, false).map(Self)
     }
 
     /// Copies the first `N` octets, a multiple of four, if the count at offset `sequence` is even and the same before and after.
@@ -66,16 +101,10 @@ impl MappedPage {
         if index >= LENGTH / WORD {
             return 0;
         }
+        let start = self.0.start().cast::<u32>();
         // SAFETY: the index is within the mapping, which is aligned to a page; the access is
         // volatile, because the contents change.
-        u32::from_le(unsafe { self.start.add(index).read_volatile() })
-    }
-}
-
-impl Drop for MappedPage {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, of this length, and nothing refers to it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), LENGTH) };
+        u32::from_le(unsafe { start.add(index).read_volatile() })
     }
 }
 

@@ -12,10 +12,10 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::FileExt as _;
-use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, AtomicU32, Ordering, fence};
+
+use crate::mapping::SharedMapping;
 
 /// Length of the header in octets.
 pub const HEADER: usize = 16;
@@ -31,17 +31,11 @@ const GENERATION: usize = 14;
 
 /// A segment, mapped for writing.
 ///
-/// Invariant: `start` is the start of a mapping of `size` octets, a multiple of eight and more than
-/// [`HEADER`], aligned to a page, until this value is dropped. Nothing refers to its contents: they
-/// are accessed as atomics, the octets 12 to 15 as two halves and all others as words.
+/// Invariant: the length of the mapping is a multiple of eight and more than [`HEADER`]. Nothing
+/// refers to its contents: they are accessed as atomics, the octets 12 to 15 as two halves and all
+/// others as words.
 #[derive(Debug)]
-pub struct Segment {
-    start: NonNull<u8>,
-    size: usize,
-}
-
-// SAFETY: the mapping is accessed by atomics only, and belongs to no thread.
-unsafe impl Send for Segment {}
+pub struct Segment(SharedMapping);
 
 impl Segment {
     /// Maps the first `header[2]` octets of a file, which becomes as long if it is shorter. A
@@ -62,22 +56,7 @@ impl Segment {
             // this process.
             file.write_all_at(&vec![0; size - present], present as u64)?;
         }
-        // SAFETY: the kernel chooses an unused range of addresses; the descriptor is open.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
-        if start == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let start = NonNull::new(start.cast::<u8>()).ok_or(io::ErrorKind::InvalidData)?;
-        let mut segment = Self { start, size };
+        let mut segment = SharedMapping::new(file, size, true).map(Self)?;
         let is_kept = segment.fixed() == header
             && segment.half(VERSION).load(Ordering::Relaxed) == version
             && segment.generation() != 0;
@@ -117,14 +96,14 @@ impl Segment {
         for (index, word) in header.into_iter().enumerate() {
             self.word(index * WORD).store(word, Ordering::Relaxed);
         }
-        for offset in (HEADER..self.size).step_by(WORD) {
+        for offset in (HEADER..self.0.length()).step_by(WORD) {
             self.word(offset).store(0, Ordering::Relaxed);
         }
         self.half(VERSION).store(version, Ordering::Release);
     }
 
     fn copy_body(&mut self, body: &[u8]) {
-        let offsets = (HEADER..self.size).step_by(WORD);
+        let offsets = (HEADER..self.0.length()).step_by(WORD);
         for (offset, octets) in offsets.zip(body.chunks(WORD)) {
             let mut word = [0; WORD];
             word[..octets.len()].copy_from_slice(octets);
@@ -139,24 +118,17 @@ impl Segment {
 
     /// Returns a word of the mapping.
     fn word(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(WORD) && offset < self.size && offset != VERSION);
+        assert!(offset.is_multiple_of(WORD) && offset < self.0.length() && offset != VERSION);
         // SAFETY: the word is aligned and within the mapping, which lives as long as `self`, and is
         // accessed as a whole and by atomics only.
-        unsafe { AtomicU32::from_ptr(self.start.as_ptr().add(offset).cast()) }
+        unsafe { AtomicU32::from_ptr(self.0.start().as_ptr().add(offset).cast()) }
     }
 
     /// Returns the version or the generation.
     fn half(&self, offset: usize) -> &AtomicU16 {
         assert!(offset == VERSION || offset == GENERATION);
         // SAFETY: as in `word`; the header is within the mapping.
-        unsafe { AtomicU16::from_ptr(self.start.as_ptr().add(offset).cast()) }
-    }
-}
-
-impl Drop for Segment {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is ours, of this length, and nothing refers to it any more.
-        unsafe { libc::munmap(self.start.as_ptr().cast(), self.size) };
+        unsafe { AtomicU16::from_ptr(self.0.start().as_ptr().add(offset).cast()) }
     }
 }
 
