@@ -16,13 +16,6 @@ section! {
 }
 
 fn directory(cx: &mut Context, value: &Value<'_>) -> Option<Option<PathBuf>> {
-    let path = value::path(cx, value)?;
-    if path.is_absolute() {
-        return Some(Some(path));
-    }
-    value.reject_with(
-        cx,
-        "invalid value: the directory must be an absolute path",
-        "ClockBound's clients look in /var/run/clockbound",
-    )
+    let help = "ClockBound's clients look in /var/run/clockbound";
+    value::absolute_path(cx, value, "directory", help).map(Some)
 }

@@ -50,16 +50,9 @@ fn check_name(_: &mut Context, mut config: LeapConfig) -> LeapConfig {
 
 /// The outer `None` is a rejected value, the inner one no list.
 fn list(cx: &mut Context, value: &Value<'_>) -> Option<Option<PathBuf>> {
-    let path = value::path(cx, value)?;
-    if path.as_os_str() == "none" {
+    if value::text(cx, value)? == "none" {
         return Some(None);
     }
-    if path.is_absolute() {
-        return Some(Some(path));
-    }
-    value.reject_with(
-        cx,
-        "invalid value: the list must be an absolute path",
-        "to use no list, write `list = \"none\"`",
-    )
+    let help = "to use no list, write `list = \"none\"`";
+    value::absolute_path(cx, value, "list", help).map(Some)
 }

@@ -35,13 +35,6 @@ fn disable(_: &mut Context, mut config: StateConfig) -> StateConfig {
 }
 
 fn directory(cx: &mut Context, value: &Value<'_>) -> Option<Option<PathBuf>> {
-    let path = value::path(cx, value)?;
-    if path.is_absolute() {
-        return Some(Some(path));
-    }
-    value.reject_with(
-        cx,
-        "invalid value: the directory must be an absolute path",
-        "to keep no state across restarts, write `enabled = false`",
-    )
+    let help = "to keep no state across restarts, write `enabled = false`";
+    value::absolute_path(cx, value, "directory", help).map(Some)
 }

@@ -152,6 +152,21 @@ pub(crate) fn path(cx: &mut Context, value: &Value<'_>) -> Option<PathBuf> {
     text(cx, value).map(PathBuf::from)
 }
 
+/// An absolute path of `what`; `help` is for the message if it is a relative one.
+pub(crate) fn absolute_path(
+    cx: &mut Context,
+    value: &Value<'_>,
+    what: &str,
+    help: &str,
+) -> Option<PathBuf> {
+    let path = path(cx, value)?;
+    if path.is_absolute() {
+        return Some(path);
+    }
+    let problem = format!("invalid value: the {what} must be an absolute path");
+    value.reject_with(cx, problem, help)
+}
+
 /// The path of a file where the default is a path too.
 pub(crate) fn some_path(cx: &mut Context, value: &Value<'_>) -> Option<Option<PathBuf>> {
     path(cx, value).map(Some)
