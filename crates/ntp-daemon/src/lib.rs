@@ -313,14 +313,7 @@ fn assemble(
         },
     );
     runtime.set_ke_client(nts::KeClient::new(config, time_prior));
-    let cookie_keys = if nts::needs_cookie_keys(config) {
-        let fleet = nts::read_fleet(&config.keyset).map_err(Failure::CookieKeys)?;
-        let (keyset, now) = (&config.keyset, runtime.now());
-        let keys = CookieKeys::new(keyset, fleet, config.keyset_file(), now, seed);
-        Some(keys)
-    } else {
-        None
-    };
+    let cookie_keys = open_cookie_keys(config, &runtime)?;
     let sockets: Vec<_> = ke_server.sockets().collect();
     confine(&sockets).map_err(Failure::Sandbox)?;
     runtime.start_recording();
@@ -350,6 +343,17 @@ fn set_known_time(config: &Config, clock: &mut Clock, floor: Option<SystemTime>)
         clock: shown,
         floor,
     }
+}
+
+/// Reads or makes the keys of cookies, if clients can have any.
+fn open_cookie_keys(config: &Config, runtime: &Runtime) -> Result<Option<CookieKeys>, Failure> {
+    if !nts::needs_cookie_keys(config) {
+        return Ok(None);
+    }
+    let fleet = nts::read_fleet(&config.keyset).map_err(Failure::CookieKeys)?;
+    let (keyset, now) = (&config.keyset, runtime.now());
+    let keys = CookieKeys::new(keyset, fleet, config.keyset_file(), now, seed);
+    Ok(Some(keys))
 }
 
 /// Opens the segments for ClockBound's clients. Logs if that fails.

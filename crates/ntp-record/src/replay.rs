@@ -25,7 +25,7 @@ use std::sync::Arc;
 use ntp_proto::client::{Authenticity, Protection};
 use ntp_proto::engine::{
     CommandId, Datagram, Engine, Event, ExchangeId, ExternalError, Input, KeyExchangeError,
-    KeyExchangeFailure, Now, Output, RngTrace, SourceConfig,
+    KeyExchangeFailure, Now, Output, QueryId, RngTrace, SourceConfig,
 };
 use ntp_proto::keys::Key;
 use ntp_proto::leap::LeapTable;
@@ -33,7 +33,7 @@ use ntp_proto::reference_ids::ServerId;
 use ntp_time::{Adjustment, Applied, Frequency, Monotonic, NtpDuration, Stamp, SystemTime};
 use ntp_types::source::SourceName;
 
-use crate::input::{RecordedInput, RecordedReply};
+use crate::input::{RecordedInput, RecordedKeyExchange, RecordedReply};
 use crate::line::{Line, Start};
 use crate::matching::{Matching, Wanted, readdress};
 use crate::surrogate;
@@ -409,16 +409,7 @@ impl<'a> Replay<'a> {
                 let result = result.map(Vec::as_slice).map_err(ExternalError::from);
                 self.handle(Input::Resolved { query, result });
             }
-            RecordedInput::KeyExchange { query, result } => {
-                let unknown_algorithm = || KeyExchangeError {
-                    reason: KeyExchangeFailure::BadResponse,
-                    message: "unknown AEAD algorithm".to_owned(),
-                };
-                let exchanged = (result.clone())
-                    .and_then(|keys| surrogate::exchanged(&keys).ok_or_else(unknown_algorithm));
-                let (query, result) = (*query, exchanged.as_ref());
-                self.handle(Input::KeyExchanged { query, result });
-            }
+            RecordedInput::KeyExchange { query, result } => self.key_exchange(*query, result),
             RecordedInput::KeysRevoked { query, error } => self.handle(Input::KeysRevoked {
                 query: *query,
                 error,
@@ -456,6 +447,21 @@ impl<'a> Replay<'a> {
             // Handled in `adjust`, as the result of an adjustment.
             RecordedInput::Applied { .. } => {}
         }
+    }
+
+    fn key_exchange(
+        &mut self,
+        query: QueryId,
+        result: &Result<RecordedKeyExchange, KeyExchangeError>,
+    ) {
+        let unknown_algorithm = || KeyExchangeError {
+            reason: KeyExchangeFailure::BadResponse,
+            message: "unknown AEAD algorithm".to_owned(),
+        };
+        let exchanged = (result.clone())
+            .and_then(|keys| surrogate::exchanged(&keys).ok_or_else(unknown_algorithm));
+        let result = exchanged.as_ref();
+        self.handle(Input::KeyExchanged { query, result });
     }
 
     fn reply(&mut self, exchange: ExchangeId, received: Stamp, reply: &RecordedReply) {

@@ -219,25 +219,8 @@ impl CommandHandler {
             Request::SetLogLevel(input) => json(self.set_level(&input.level, caller)),
             // Answered when the files have been read.
             Request::Reload(_) => json(Ok(EmptyReply {})),
-            Request::Rekey(_) => json(match daemon.shared.rekey(daemon.driver.now()) {
-                Ok(rekeyed) => Ok(RekeyReply {
-                    key: rekeyed.key.into(),
-                    old_cookies_valid_for: rekeyed.good_for.as_seconds_f64(),
-                    key_file: rekeyed.stored.map(|path| path.display().to_string()),
-                }),
-                Err(reason) => Err(Error::Refused {
-                    reason: reason.into(),
-                }),
-            }),
-            Request::Dump(_) => json(
-                daemon
-                    .driver
-                    .dump()
-                    .map_err(|reason| Error::Failed { reason })
-                    .map(|path| DumpReply {
-                        paths: vec![path.display().to_string()],
-                    }),
-            ),
+            Request::Rekey(_) => json(rekey(daemon)),
+            Request::Dump(_) => json(dump(daemon)),
         })
     }
 
@@ -527,6 +510,30 @@ impl CommandHandler {
 /// Name of a source in the engine.
 pub(super) fn name_of(source: &SourceConfig) -> Option<String> {
     source.name()
+}
+
+/// Replaces the key for new cookies.
+fn rekey(daemon: &mut DaemonContext<'_>) -> Outcome<RekeyReply> {
+    let now = daemon.driver.now();
+    match daemon.shared.rekey(now) {
+        Ok(rekeyed) => Ok(RekeyReply {
+            key: rekeyed.key.into(),
+            old_cookies_valid_for: rekeyed.good_for.as_seconds_f64(),
+            key_file: rekeyed.stored.map(|path| path.display().to_string()),
+        }),
+        Err(reason) => Err(Error::Refused {
+            reason: reason.into(),
+        }),
+    }
+}
+
+/// Saves what was learnt.
+fn dump(daemon: &mut DaemonContext<'_>) -> Outcome<DumpReply> {
+    let saved = daemon.driver.dump();
+    let path = saved.map_err(|reason| Error::Failed { reason })?;
+    Ok(DumpReply {
+        paths: vec![path.display().to_string()],
+    })
 }
 
 fn command(
