@@ -4,6 +4,7 @@ use std::process::Command;
 
 use clap::Subcommand;
 use ntp_control_api::control::methods::SetTimeReply;
+use ntp_time::SystemTime;
 use ntp_types::status::Status;
 
 use crate::console::Failure;
@@ -65,9 +66,15 @@ pub(crate) fn correction(reply: &SetTimeReply) -> String {
     )
 }
 
-/// Seconds since 1970 of a time in words. date(1) reads it in the time zone of the operator: its
-/// rules are those of chronyc, and no database of time zones is needed here.
+/// Seconds since 1970 of a time in UTC (RFC 3339), or in words. Words are read by date(1) in the time
+/// zone of the operator: its rules are those of chronyc, and no database of time zones is needed
+/// here.
 pub(crate) fn parse(text: &str) -> Result<f64, Failure> {
+    let utc = text.parse::<SystemTime>();
+    // A date alone is midnight of the operator.
+    if let Some(time) = utc.ok().filter(|_| text.ends_with('Z')) {
+        return Ok(time.as_nanos() as f64 * 1e-9);
+    }
     let mut date = Command::new("date");
     date.arg(format!("--date={text}")).arg("+%s.%N");
     let output = date
