@@ -134,7 +134,7 @@ fn read_file(octets: &[u8], path: &Path, chain: &mut Chain, collector: &mut Coll
 #[cfg(test)]
 mod tests {
     use ntp_history::Recorder;
-    use ntp_history::recorder::{Accuracy, PERIOD};
+    use ntp_history::recorder::Accuracy;
     use ntp_proto::engine::Now;
     use ntp_time::Monotonic;
     use ntp_types::event::Event;
@@ -153,13 +153,14 @@ mod tests {
                 estimated_error: NtpDuration::from_micros(micros / 10),
             })
         };
-        for quarter in 0..=192i64 {
-            let at = NtpDuration::from_nanos(quarter * PERIOD.as_nanos());
+        // The daemon wakes up each minute.
+        for minute in 0..=192 * 15i64 {
+            let (at, quarter) = (NtpDuration::from_seconds(60 * minute), minute / 15);
             let now = Now {
                 monotonic: Monotonic::from_nanos(at.as_nanos()),
                 system: start
                     + at
-                    + NtpDuration::from_seconds(if quarter > 100 { 3600 } else { 0 }),
+                    + NtpDuration::from_seconds(if minute > 1515 { 3600 } else { 0 }),
             };
             let state = match quarter {
                 10..14 => accuracy(2000),
@@ -168,7 +169,7 @@ mod tests {
             };
             recorder.after_round(state);
             lines.extend(recorder.before_round(now, state));
-            if quarter == 20 {
+            if minute == 300 {
                 let bound = NtpDuration::from_millis(500);
                 recorder.record_event(now, &Event::SynchronizationLost { bound });
             }

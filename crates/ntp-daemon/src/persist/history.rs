@@ -197,13 +197,15 @@ mod tests {
             bound: NtpDuration::from_micros(80),
             estimated_error: NtpDuration::from_micros(5),
         });
-        let at = |quarter: i64| Now {
-            monotonic: Monotonic::from_nanos(quarter * PERIOD.as_nanos()),
-            system: START + NtpDuration::from_nanos(quarter * PERIOD.as_nanos()),
+        let quarter = PERIOD.as_nanos();
+        let at = |nanos: i64| Now {
+            monotonic: Monotonic::from_nanos(nanos),
+            system: START + NtpDuration::from_nanos(nanos),
         };
         let mut entries = Vec::new();
-        for quarter in from..=from + count {
-            entries.extend(recorder.before_round(at(quarter), accuracy));
+        // The daemon wakes up each minute.
+        for nanos in (from * quarter..=(from + count) * quarter).step_by(60_000_000_000) {
+            entries.extend(recorder.before_round(at(nanos), accuracy));
             recorder.after_round(accuracy);
         }
         entries
