@@ -10,11 +10,12 @@ use std::thread::JoinHandle;
 use ntp_config::Config;
 use ntp_history::report::date;
 use ntp_history::{Entry, Recorder};
+use ntp_os_clock::realtime;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::event::{Event, Prose};
 use ntp_types::source::SourceState;
 
-use crate::persist::{HistoryFiles, MAX_WAITING};
+use crate::persist::{HistoryFiles, WaitingEntries};
 use crate::runtime::driver::Driver;
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::{Context, Pollable};
@@ -31,8 +32,7 @@ pub struct History {
     recorder: Recorder,
     files: Arc<Mutex<Files>>,
     writer: Option<JoinHandle<()>>,
-    /// Entries that wait because the last write has not ended.
-    waiting: Vec<Entry>,
+    waiting: WaitingEntries,
     sources_recorded: Option<Monotonic>,
 }
 
@@ -42,7 +42,7 @@ struct Files {
     files: HistoryFiles,
     /// Whether the last write failed and was reported.
     failing: bool,
-    /// Day whose first line was logged.
+    /// Day on which the newest line was logged.
     logged: Option<String>,
 }
 
@@ -59,7 +59,7 @@ impl History {
                 logged: None,
             })),
             writer: None,
-            waiting: Vec::new(),
+            waiting: WaitingEntries::default(),
             sources_recorded: None,
         })
     }
@@ -89,20 +89,18 @@ impl History {
         }
     }
 
-    /// Writes entries on another thread, or lets them wait for the next time if the last write has
-    /// not ended.
+    /// Writes entries on another thread. They wait for the next time if the last write has not ended,
+    /// or there is no thread.
     fn write(&mut self, entries: Vec<Entry>) {
+        entries.into_iter().for_each(|it| self.waiting.push(it));
         let busy = |writer: &JoinHandle<()>| !writer.is_finished();
-        self.waiting.extend(entries);
         if self.writer.as_ref().is_some_and(busy) {
-            let excess = self.waiting.len().saturating_sub(MAX_WAITING);
-            self.waiting.drain(..excess);
             return;
         }
-        let (files, entries) = (Arc::clone(&self.files), core::mem::take(&mut self.waiting));
+        let (files, waiting) = (Arc::clone(&self.files), self.waiting.clone());
         let write = move || {
             let mut files = files.lock().unwrap_or_else(PoisonError::into_inner);
-            files.write(entries);
+            files.write(&waiting);
         };
         self.writer = sandbox::spawn("history writer", Profile::Files, write).ok();
     }
@@ -131,11 +129,9 @@ impl Pollable for History {
 }
 
 impl Files {
-    fn write(&mut self, entries: Vec<Entry>) {
-        let day = entries.last().map(|entry| date(entry.from));
-        entries.into_iter().for_each(|entry| self.files.push(entry));
+    fn write(&mut self, waiting: &WaitingEntries) {
         let path = self.files.directory().display().to_string();
-        match self.files.write() {
+        match self.files.write(waiting) {
             Err(error) => {
                 if !core::mem::replace(&mut self.failing, true) {
                     log::emit(&Event::StateWriteFailed {
@@ -147,12 +143,13 @@ impl Files {
                     });
                 }
             }
-            Ok(last) => {
+            Ok(()) => {
                 if core::mem::replace(&mut self.failing, false) {
                     log::emit(&Event::StateWriteRecovered { path });
                 }
-                if let Some((number, hash)) = last.filter(|_| self.logged != day) {
-                    self.logged = day;
+                let today = Some(date(realtime()));
+                if let Some((number, hash)) = self.files.last().filter(|_| self.logged != today) {
+                    self.logged = today;
                     log::emit(&Event::HistoryRecorded { number, hash });
                 }
             }

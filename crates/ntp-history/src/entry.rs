@@ -40,7 +40,6 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Occurrence {
     /// When.
-    #[serde(with = "ntp_time::exact")]
     pub at: SystemTime,
     /// Its stable name.
     pub event: String,

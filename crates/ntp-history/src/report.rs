@@ -36,9 +36,9 @@ pub struct Report {
     /// Times without a history, because the daemon did not run or the clock was set.
     pub gaps: Vec<Gap>,
     /// Events that concern the clock.
-    pub events: Vec<Event>,
+    pub events: Vec<Occurrence>,
     /// Changes of the configuration, with who made them.
-    pub changes: Vec<Event>,
+    pub changes: Vec<Occurrence>,
     /// Number of events that were not recorded, because there were too many in a quarter of an hour.
     pub events_not_recorded: u64,
     /// Versions of the daemon that wrote the history.
@@ -109,17 +109,6 @@ pub struct Gap {
     pub from: SystemTime,
     /// The clock at its end.
     pub to: SystemTime,
-}
-
-/// An event.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Event {
-    /// When.
-    pub at: SystemTime,
-    /// Its stable name.
-    pub event: String,
-    /// Its fields, `name=value`.
-    pub fields: String,
 }
 
 /// Whether a history is as it was written.
@@ -250,8 +239,7 @@ impl Collector {
                 "control_call" | "configuration_reloaded" => &mut self.report.changes,
                 _ => &mut self.report.events,
             };
-            let Occurrence { at, event, fields } = occurrence;
-            list.push(Event { at, event, fields });
+            list.push(occurrence);
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use ntp_history::Report;
-use ntp_history::report::{Event, Summary};
+use ntp_history::report::Summary;
+use ntp_history::{Occurrence, Report};
 use ntp_time::{NtpDuration, SystemTime};
 
 use crate::format::{duration, or_unknown};
@@ -109,7 +109,7 @@ fn row(day: &Summary) -> String {
     )
 }
 
-fn events(text: &mut String, title: &str, events: &[Event]) {
+fn events(text: &mut String, title: &str, events: &[Occurrence]) {
     if events.is_empty() {
         return;
     }

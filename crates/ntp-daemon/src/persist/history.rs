@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ntp_files::RegularFile;
 use ntp_history::{Chain, Entry};
@@ -24,7 +25,7 @@ const MAX_FILE_SIZE: u64 = 32 << 20;
 const TAIL: u64 = 256 << 10;
 
 /// Number of entries that wait while the disk does not answer: a day. The oldest are dropped.
-pub(crate) const MAX_WAITING: usize = 96;
+const MAX_WAITING: usize = 96;
 
 /// The files of a history.
 #[derive(Debug)]
@@ -33,7 +34,38 @@ pub(crate) struct HistoryFiles {
     days: usize,
     /// The last line; `None` before the files were read.
     chain: Option<Chain>,
-    waiting: VecDeque<Entry>,
+}
+
+/// Entries that wait until they are written. Shared with the thread that writes them, which holds
+/// the lock for a moment only, whatever the disk does.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct WaitingEntries(Arc<Mutex<VecDeque<Entry>>>);
+
+impl WaitingEntries {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds an entry. If too many wait, the oldest is dropped.
+    pub(crate) fn push(&self, entry: Entry) {
+        let mut entries = self.lock();
+        if entries.len() == MAX_WAITING {
+            entries.pop_front();
+        }
+        entries.push_back(entry);
+    }
+
+    fn first(&self) -> Option<Entry> {
+        self.lock().front().cloned()
+    }
+
+    /// Removes an entry that was the first one, unless it was dropped meanwhile.
+    fn remove(&self, entry: &Entry) {
+        let mut entries = self.lock();
+        if entries.front() == Some(entry) {
+            entries.pop_front();
+        }
+    }
 }
 
 impl HistoryFiles {
@@ -43,7 +75,6 @@ impl HistoryFiles {
             directory: state_directory.join(DIRECTORY),
             days,
             chain: None,
-            waiting: VecDeque::new(),
         }
     }
 
@@ -52,30 +83,27 @@ impl HistoryFiles {
         &self.directory
     }
 
-    /// Adds an entry to those that wait for [`write`](Self::write).
-    pub(crate) fn push(&mut self, entry: Entry) {
-        if self.waiting.len() == MAX_WAITING {
-            self.waiting.pop_front();
-        }
-        self.waiting.push_back(entry);
+    /// Returns number and hash of the last line that was written.
+    pub(crate) fn last(&self) -> Option<(u64, String)> {
+        let chain = self.chain.as_ref()?;
+        Some((chain.last()?, chain.hash().to_string()))
     }
 
-    /// Appends the entries that wait. Returns number and hash of the last line.
+    /// Appends the entries that wait.
     ///
     /// # Errors
-    /// Those of the file system; the entries that were not written wait again.
-    pub(crate) fn write(&mut self) -> io::Result<Option<(u64, String)>> {
-        while let Some(entry) = self.waiting.pop_front() {
-            if let Err(error) = self.append(&entry) {
-                self.waiting.push_front(entry);
-                return Err(error);
+    /// Those of the file system; entries that are not in the file wait again.
+    pub(crate) fn write(&mut self, waiting: &WaitingEntries) -> io::Result<()> {
+        while let Some(entry) = waiting.first() {
+            let last = self.last();
+            let result = self.append(&entry);
+            // It may be in the file and not be synced.
+            if self.last() != last {
+                waiting.remove(&entry);
             }
+            result?;
         }
-        let last = self.chain.as_ref().and_then(|chain| {
-            let number = chain.last()?;
-            Some((number, chain.hash().to_string()))
-        });
-        Ok(last)
+        Ok(())
     }
 
     fn append(&mut self, entry: &Entry) -> io::Result<()> {
@@ -102,8 +130,8 @@ impl HistoryFiles {
         }
         let line = chain.append(entry.clone());
         file.write_all(format!("{line}\n").as_bytes())?;
-        file.sync_data()?;
         self.chain = Some(chain);
+        file.sync_data()?;
         if is_new {
             ntp_files::sync_directory(&self.directory)?;
             self.remove_old(entry.from);
@@ -212,10 +240,10 @@ mod tests {
     }
 
     fn write(files: &mut HistoryFiles, entries: Vec<Entry>) -> Option<(u64, String)> {
-        for entry in entries {
-            files.push(entry);
-        }
-        files.write().unwrap()
+        let waiting = WaitingEntries::default();
+        entries.into_iter().for_each(|entry| waiting.push(entry));
+        files.write(&waiting).unwrap();
+        files.last()
     }
 
     fn text(directory: &Path) -> String {
@@ -286,13 +314,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mut files = HistoryFiles::new(directory.path(), 400);
         fs::write(directory.path().join(DIRECTORY), "in the way").unwrap();
-        entries(0, 200)
-            .into_iter()
-            .for_each(|entry| files.push(entry));
-        assert!(files.write().is_err());
-        assert_eq!(files.waiting.len(), MAX_WAITING);
+        let waiting = WaitingEntries::default();
+        let all = entries(0, 200);
+        all.into_iter().for_each(|entry| waiting.push(entry));
+        assert!(files.write(&waiting).is_err());
+        assert_eq!(waiting.lock().len(), MAX_WAITING);
         fs::remove_file(directory.path().join(DIRECTORY)).unwrap();
-        files.write().unwrap();
+        files.write(&waiting).unwrap();
+        assert!(waiting.lock().is_empty());
         assert_eq!(text(directory.path()).lines().count(), MAX_WAITING);
     }
 }

@@ -50,7 +50,7 @@ use crate::sandbox::{self, Profile};
 use crate::{join, log};
 pub(crate) use file::StateFile;
 pub(crate) use forward::{certainly_past, is_disputed, set_forward};
-pub(crate) use history::{HistoryFiles, MAX_WAITING};
+pub(crate) use history::{HistoryFiles, WaitingEntries};
 
 /// File name in the state directory.
 const FILE: &str = "clock.toml";
