@@ -23,6 +23,7 @@
 use ntp_time::{ClockStatus, Frequency, LeapIndicator, NtpDuration, SystemTime};
 
 use crate::Rate;
+use crate::kernel_types::Timex;
 use crate::rate::TickScale;
 use crate::step::reported_time;
 
@@ -85,10 +86,10 @@ pub struct KernelStatus {
 }
 
 impl KernelStatus {
-    pub(crate) fn from_timex(timex: &libc::timex, state: libc::c_int, scale: TickScale) -> Self {
+    pub(crate) fn from_timex(timex: &Timex, state: libc::c_int, scale: TickScale) -> Self {
         let in_nanos = timex.status & libc::STA_NANO != 0;
         let rate = rate_from_timex(timex);
-        let offset = i64::from(timex.offset);
+        let offset = timex.offset;
         Self {
             time: reported_time(timex.time, in_nanos),
             offset: if in_nanos {
@@ -98,8 +99,8 @@ impl KernelStatus {
             },
             frequency: scale.to_frequency(rate),
             rate,
-            maximum_error: NtpDuration::from_micros(i64::from(timex.maxerror)),
-            estimated_error: NtpDuration::from_micros(i64::from(timex.esterror)),
+            maximum_error: NtpDuration::from_micros(timex.maxerror),
+            estimated_error: NtpDuration::from_micros(timex.esterror),
             bits: timex.status,
             tai_offset: timex.tai,
             state: LeapState::from_raw(state),
@@ -125,10 +126,10 @@ impl KernelStatus {
 }
 
 /// Returns the frequency fields of a filled `timex`.
-pub(crate) fn rate_from_timex(timex: &libc::timex) -> Rate {
+pub(crate) fn rate_from_timex(timex: &Timex) -> Rate {
     Rate {
-        tick: i64::from(timex.tick),
-        fine: i64::from(timex.freq),
+        tick: timex.tick,
+        fine: timex.freq,
     }
 }
 
@@ -156,7 +157,7 @@ const fn leap_from_bits(bits: i32) -> LeapIndicator {
 }
 
 /// Writes a status into a request.
-pub(crate) fn set_status(request: &mut libc::timex, status: &ClockStatus) {
+pub(crate) fn set_status(request: &mut Timex, status: &ClockStatus) {
     request.modes |= libc::ADJ_STATUS | libc::ADJ_MAXERROR | libc::ADJ_ESTERROR;
     request.status = status_bits(status.leap);
     request.maxerror = micros_ceil(status.bound);
@@ -174,10 +175,10 @@ const MAX_ERROR: i64 = 16_000_000;
 
 /// Converts to microseconds, rounded up, between 0 and the kernel's largest figure. The kernel
 /// treats an error of that size as "unsynchronised" within a second, so the limit hides nothing.
-fn micros_ceil(error: NtpDuration) -> libc::c_long {
+fn micros_ceil(error: NtpDuration) -> i64 {
     // From the exact bits, because nanoseconds are already rounded to the nearest.
     let micros = (i128::from(error.to_bits().max(0)) * 1_000_000 + 0xffff_ffff) >> 32;
-    micros.min(i128::from(MAX_ERROR)) as libc::c_long
+    micros.min(i128::from(MAX_ERROR)) as i64
 }
 
 #[cfg(test)]
@@ -185,7 +186,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::syscall::blank_timex;
 
     proptest! {
         #[test]
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn no_request_enables_a_kernel_loop() {
-        let mut request = blank_timex();
+        let mut request = Timex::default();
         for bits in 0..4 {
             set_status(
                 &mut request,
@@ -229,13 +229,13 @@ mod tests {
             assert_eq!(seen.bits & libc::STA_RONLY, 0);
             assert_eq!(seen.estimated_error, NtpDuration::from_micros(1));
             assert_eq!(seen.maximum_error, NtpDuration::from_seconds(3));
-            assert_eq!(i64::from(request.constant), 37);
+            assert_eq!(request.constant, 37);
         }
     }
 
     #[test]
     fn units_follow_the_nanosecond_bit() {
-        let mut timex = blank_timex();
+        let mut timex = Timex::default();
         timex.offset = 1500;
         timex.tick = 10_000;
         let coarse = KernelStatus::from_timex(&timex, libc::TIME_ERROR, TickScale::new(100));

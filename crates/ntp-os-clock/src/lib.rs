@@ -15,19 +15,12 @@
 //! | [`segment`], [`counter`] | what ClockBound's clients read: a file under a sequence lock, the processor's counter |
 //! | [`device`] | devices with a clock or pulses: PPS, PTP clocks, the page of a hypervisor |
 //!
-//! Only functions of the C library are called, never raw system calls, so that a preloaded
-//! simulator can replace the machine's clocks. A missing optional facility becomes a
+//! On 64-bit targets only functions of the C library are called, never raw system calls, so that a
+//! preloaded simulator can replace the machine's clocks. A missing optional facility becomes a
 //! [`Shortcoming`] for the caller to report; only a clock that cannot be steered at all is an
 //! error.
 //!
-//! The fields of `timex` are `long`: on 32-bit targets frequencies and errors still fit, and times
-//! follow the target's `time_t` (a 32-bit one ends in 2038, as does everything else on such a
-//! system).
-#![allow(
-    clippy::useless_conversion,
-    clippy::unnecessary_cast,
-    reason = "the widths of C's long, time_t and suseconds_t differ by target"
-)]
+//! Nothing depends on the width of `long` or `time_t`, see `kernel_types`.
 
 mod clock;
 pub mod counter;
@@ -35,6 +28,7 @@ pub mod device;
 mod error;
 mod ioctl;
 mod kernel_status;
+mod kernel_types;
 mod mapping;
 mod rate;
 mod readings;

@@ -15,7 +15,7 @@
 
 use std::sync::OnceLock;
 
-use nix::time::ClockId;
+use libc::c_int;
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
 
 use crate::{Shortcoming, syscall};
@@ -30,10 +30,10 @@ pub enum MonotonicSource {
 }
 
 impl MonotonicSource {
-    const fn id(self) -> ClockId {
+    const fn id(self) -> c_int {
         match self {
-            Self::BootTime => ClockId::CLOCK_BOOTTIME,
-            Self::Monotonic => ClockId::CLOCK_MONOTONIC,
+            Self::BootTime => libc::CLOCK_BOOTTIME,
+            Self::Monotonic => libc::CLOCK_MONOTONIC,
         }
     }
 
@@ -51,7 +51,7 @@ impl MonotonicSource {
 pub fn monotonic_source() -> MonotonicSource {
     static SOURCE: OnceLock<MonotonicSource> = OnceLock::new();
     *SOURCE.get_or_init(|| {
-        if !syscall::clock_is_simulated() && syscall::read_clock(ClockId::CLOCK_BOOTTIME).is_ok() {
+        if !syscall::clock_is_simulated() && syscall::read_clock(libc::CLOCK_BOOTTIME).is_ok() {
             MonotonicSource::BootTime
         } else {
             MonotonicSource::Monotonic
@@ -68,18 +68,18 @@ pub fn monotonic() -> Monotonic {
 /// Reads `CLOCK_MONOTONIC`, which stops during suspend: `monotonic() - monotonic_unsuspended()`
 /// grows by the length of every suspend, and by nothing else.
 pub fn monotonic_unsuspended() -> Monotonic {
-    Monotonic::from_nanos(read(ClockId::CLOCK_MONOTONIC))
+    Monotonic::from_nanos(read(libc::CLOCK_MONOTONIC))
 }
 
 /// Reads `CLOCK_MONOTONIC_COARSE`: [`monotonic_unsuspended`] at the last tick of the kernel's timer,
 /// at most 10 ms ago.
 pub fn monotonic_coarse() -> Monotonic {
-    Monotonic::from_nanos(read(ClockId::CLOCK_MONOTONIC_COARSE))
+    Monotonic::from_nanos(read(libc::CLOCK_MONOTONIC_COARSE))
 }
 
 /// Reads the kernel's `CLOCK_REALTIME`, without entering the kernel where libc and hardware permit.
 pub fn realtime() -> SystemTime {
-    SystemTime::from_nanos(read(ClockId::CLOCK_REALTIME))
+    SystemTime::from_nanos(read(libc::CLOCK_REALTIME))
 }
 
 /// Returns TAI minus UTC as the kernel knows it from a time daemon. `None` if it does not: it is zero
@@ -88,9 +88,9 @@ pub fn tai_offset() -> Option<NtpDuration> {
     if syscall::clock_is_simulated() {
         return None;
     }
-    let tai = syscall::read_clock(ClockId::CLOCK_TAI).ok()?;
+    let tai = syscall::read_clock(libc::CLOCK_TAI).ok()?;
     // The second reading is later, so that a part of a second is missing.
-    let seconds = (tai - read(ClockId::CLOCK_REALTIME))
+    let seconds = (tai - read(libc::CLOCK_REALTIME))
         .unsigned_abs()
         .div_ceil(1_000_000_000);
     let seconds = i32::try_from(seconds).ok().filter(|seconds| *seconds > 1)?;
@@ -105,9 +105,9 @@ const PRECISION_READINGS: usize = 20_000;
 /// whichever is larger. Rounded up, and within -32..=-1. Takes about a millisecond; call it once.
 pub fn precision() -> i8 {
     let mut smallest: Option<i64> = None;
-    let mut last = read(ClockId::CLOCK_REALTIME);
+    let mut last = read(libc::CLOCK_REALTIME);
     for _ in 0..PRECISION_READINGS {
-        let next = read(ClockId::CLOCK_REALTIME);
+        let next = read(libc::CLOCK_REALTIME);
         let step = next.saturating_sub(last);
         last = next;
         if step > 0 {
@@ -117,7 +117,7 @@ pub fn precision() -> i8 {
     // A clock whose step is longer than the loop, or one that a simulator advances only during
     // waits.
     let step = smallest
-        .or_else(|| syscall::clock_resolution(ClockId::CLOCK_REALTIME).ok())
+        .or_else(|| syscall::clock_resolution(libc::CLOCK_REALTIME).ok())
         .unwrap_or(1_000_000);
     log2_seconds(step)
 }
@@ -133,7 +133,7 @@ fn log2_seconds(nanos: i64) -> i8 {
 
 /// Reads a clock. These clocks exist on every Linux and the calls have no other way to fail; a
 /// broken libc gives zero, for want of anything better.
-fn read(clock: ClockId) -> i64 {
+fn read(clock: c_int) -> i64 {
     syscall::read_clock(clock).unwrap_or(0)
 }
 

@@ -10,22 +10,23 @@
 
 use ntp_time::{NtpDuration, SystemTime};
 
+use crate::kernel_types::KernelTime;
+
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Converts a step to the form of `ADJ_SETOFFSET` with `ADJ_NANO`, rounded to the nanosecond.
-pub(crate) fn set_offset(step: NtpDuration) -> libc::timeval {
+pub(crate) fn set_offset(step: NtpDuration) -> KernelTime {
     let nanos = step.as_nanos();
-    libc::timeval {
-        // A step is at most 68 years, so its seconds fit a 32-bit time_t too.
-        tv_sec: nanos.div_euclid(NANOS_PER_SECOND) as libc::time_t,
-        tv_usec: nanos.rem_euclid(NANOS_PER_SECOND) as libc::suseconds_t,
+    KernelTime {
+        tv_sec: nanos.div_euclid(NANOS_PER_SECOND),
+        tv_usec: nanos.rem_euclid(NANOS_PER_SECOND),
     }
 }
 
 /// Returns the time that a call reported in `timex.time`; `None` if it was left empty, as by
 /// simulators.
-pub(crate) fn reported_time(time: libc::timeval, in_nanos: bool) -> Option<SystemTime> {
-    let (seconds, fraction) = (i64::from(time.tv_sec), i64::from(time.tv_usec));
+pub(crate) fn reported_time(time: KernelTime, in_nanos: bool) -> Option<SystemTime> {
+    let (seconds, fraction) = (time.tv_sec, time.tv_usec);
     if seconds == 0 && fraction == 0 {
         return None;
     }
@@ -70,8 +71,8 @@ mod tests {
         fn a_step_is_normalised_and_complete(bits: i64) {
             let step = NtpDuration::from_bits(bits);
             let offset = set_offset(step);
-            prop_assert!((0..NANOS_PER_SECOND).contains(&(offset.tv_usec as i64)));
-            prop_assert_eq!(offset.tv_sec as i64 * NANOS_PER_SECOND + offset.tv_usec as i64, step.as_nanos());
+            prop_assert!((0..NANOS_PER_SECOND).contains(&offset.tv_usec));
+            prop_assert_eq!(offset.tv_sec * NANOS_PER_SECOND + offset.tv_usec, step.as_nanos());
         }
 
         #[test]
@@ -94,10 +95,7 @@ mod tests {
     #[test]
     fn small_backward_steps_are_normalised() {
         let offset = set_offset(NtpDuration::from_millis(-300));
-        assert_eq!(
-            (offset.tv_sec as i64, offset.tv_usec as i64),
-            (-1, 700_000_000)
-        );
+        assert_eq!((offset.tv_sec, offset.tv_usec), (-1, 700_000_000));
     }
 
     #[test]
@@ -113,7 +111,7 @@ mod tests {
 
     #[test]
     fn microsecond_reports_are_converted() {
-        let time = libc::timeval {
+        let time = KernelTime {
             tv_sec: 5,
             tv_usec: 7,
         };

@@ -1,44 +1,69 @@
-//! All unsafe code of this crate: libc's clock functions behind safe signatures, where `nix` has
-//! none.
+//! The kernel's clock functions behind safe signatures.
 
 use std::io;
 
 use libc::{c_int, c_void};
-use nix::sys::time::TimeSpec;
-use nix::time::{ClockId, clock_getres, clock_gettime};
 use nix::unistd::{SysconfVar, sysconf};
 
-/// Reads a clock, in nanoseconds.
+use crate::kernel_types::{Timespec, Timex};
+
+/// Calls of 32-bit kernels (5.1 and newer) that take the structures of 64-bit ones. The numbers are
+/// the same on all of them.
+#[cfg(target_pointer_width = "32")]
+mod time64 {
+    pub(super) const SYS_CLOCK_GETTIME64: libc::c_long = 403;
+    pub(super) const SYS_CLOCK_ADJTIME64: libc::c_long = 405;
+    pub(super) const SYS_CLOCK_GETRES_TIME64: libc::c_long = 406;
+}
+
+/// Reads a clock (`CLOCK_*`), in nanoseconds.
 ///
 /// # Errors
 /// If the kernel does not have that clock.
 #[inline]
-pub(crate) fn read_clock(clock: ClockId) -> nix::Result<i64> {
-    clock_gettime(clock).map(nanos)
+pub(crate) fn read_clock(clock: c_int) -> io::Result<i64> {
+    let mut time = Timespec::default();
+    let at = &raw mut time;
+    // The function of the C library, which a simulator can replace.
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: `time` has the layout of a timespec and is exclusively ours during the call.
+    let result = unsafe { libc::clock_gettime(clock, at.cast()) };
+    #[cfg(target_pointer_width = "32")]
+    // SAFETY: as above, for the structure of this call.
+    let result = unsafe { libc::syscall(time64::SYS_CLOCK_GETTIME64, clock, at) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(time.as_nanos())
 }
 
 /// Returns the resolution that the kernel claims for a clock, in nanoseconds.
-pub(crate) fn clock_resolution(clock: ClockId) -> nix::Result<i64> {
-    clock_getres(clock).map(nanos)
-}
-
-fn nanos(time: TimeSpec) -> i64 {
-    i64::from(time.tv_sec())
-        .saturating_mul(1_000_000_000)
-        .saturating_add(i64::from(time.tv_nsec()))
-}
-
-/// Returns a request that changes nothing: all fields zero, `modes` too.
-pub(crate) fn blank_timex() -> libc::timex {
-    // SAFETY: timex is a C struct of integers, for which all zero bits is a value.
-    unsafe { core::mem::zeroed() }
+pub(crate) fn clock_resolution(clock: c_int) -> io::Result<i64> {
+    let mut time = Timespec::default();
+    let at = &raw mut time;
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: `time` has the layout of a timespec and is exclusively ours during the call.
+    let result = unsafe { libc::clock_getres(clock, at.cast()) };
+    #[cfg(target_pointer_width = "32")]
+    // SAFETY: as above, for the structure of this call.
+    let result = unsafe { libc::syscall(time64::SYS_CLOCK_GETRES_TIME64, clock, at) };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(time.as_nanos())
 }
 
 /// Reads and, as far as `request.modes` requests it, changes `CLOCK_REALTIME`. Afterwards `request`
 /// holds the kernel's state. Returns the leap second state (`TIME_OK` ... `TIME_ERROR`).
-pub(crate) fn adjust_realtime(request: &mut libc::timex) -> io::Result<c_int> {
-    // SAFETY: `request` is a valid timex, exclusively ours for the duration of the call.
-    let state = unsafe { libc::clock_adjtime(libc::CLOCK_REALTIME, core::ptr::from_mut(request)) };
+pub(crate) fn adjust_realtime(request: &mut Timex) -> io::Result<c_int> {
+    let at = core::ptr::from_mut(request);
+    #[cfg(target_pointer_width = "64")]
+    // SAFETY: `request` has the layout of a timex and is exclusively ours during the call.
+    let state = unsafe { libc::clock_adjtime(libc::CLOCK_REALTIME, at.cast()) };
+    #[cfg(target_pointer_width = "32")]
+    // SAFETY: as above, for the structure of this call.
+    let state =
+        unsafe { libc::syscall(time64::SYS_CLOCK_ADJTIME64, libc::CLOCK_REALTIME, at) as c_int };
     if state < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -64,12 +89,8 @@ pub(crate) fn clock_is_simulated() -> bool {
 
 /// Returns the load address of the library that contains a function.
 fn object_of(function: *const c_void) -> Option<usize> {
-    let mut info = libc::Dl_info {
-        dli_fname: core::ptr::null(),
-        dli_fbase: core::ptr::null_mut(),
-        dli_sname: core::ptr::null(),
-        dli_saddr: core::ptr::null_mut(),
-    };
+    // SAFETY: Dl_info consists of pointers, for which all zero bits are a value.
+    let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
     // SAFETY: dladdr only compares the address with the list of loaded objects, and fills `info`.
     let found = unsafe { libc::dladdr(function, &raw mut info) };
     (found != 0).then_some(info.dli_fbase as usize)

@@ -24,6 +24,7 @@
 use ntp_time::{Adjustment, Applied, Frequency, NtpDuration, SystemTime};
 
 use crate::kernel_status::{KernelStatus, rate_from_timex, set_status};
+use crate::kernel_types::Timex;
 use crate::rate::TickScale;
 use crate::step::{reported_time, set_offset, time_of_change};
 use crate::{ClockError, Shortcoming, readings, syscall};
@@ -54,7 +55,7 @@ impl SystemClock {
     /// call is filtered.
     pub fn open() -> Result<Self, ClockError> {
         let (seen, _) = read_timex()?;
-        let mut harmless = syscall::blank_timex();
+        let mut harmless = Timex::default();
         harmless.modes = libc::ADJ_ESTERROR;
         harmless.esterror = seen.esterror;
         change(&mut harmless)?;
@@ -130,8 +131,8 @@ impl SystemClock {
     }
 
     /// Converts an adjustment to one request, and returns the step as it will be made.
-    fn request_for(&self, adjustment: &Adjustment) -> (libc::timex, NtpDuration) {
-        let mut request = syscall::blank_timex();
+    fn request_for(&self, adjustment: &Adjustment) -> (Timex, NtpDuration) {
+        let mut request = Timex::default();
         // Always, so that times are returned in nanoseconds whatever another program has set.
         request.modes = libc::ADJ_NANO;
         let mut made = NtpDuration::ZERO;
@@ -144,8 +145,8 @@ impl SystemClock {
             // Both parts each time: another program may have set the other one.
             let rate = self.scale.to_rate(frequency);
             request.modes |= libc::ADJ_TICK | libc::ADJ_FREQUENCY;
-            request.tick = rate.tick as libc::c_long;
-            request.freq = rate.fine as libc::c_long;
+            request.tick = rate.tick;
+            request.freq = rate.fine;
         }
         if let Some(status) = &adjustment.status {
             set_status(&mut request, status);
@@ -155,7 +156,7 @@ impl SystemClock {
 
     /// Ends everything else that moves the clock.
     fn take_over(&mut self) -> Result<(), ClockError> {
-        let mut end_adjtime = syscall::blank_timex();
+        let mut end_adjtime = Timex::default();
         end_adjtime.modes = libc::ADJ_OFFSET_SINGLESHOT;
         if syscall::adjust_realtime(&mut end_adjtime).is_err() {
             self.note(Shortcoming::LeftoverSlew);
@@ -164,12 +165,12 @@ impl SystemClock {
         let (seen, _) = read_timex()?;
         let leap = seen.status & (libc::STA_INS | libc::STA_DEL);
         if seen.status & libc::STA_PLL != 0 || seen.offset != 0 {
-            let mut clear_offset = syscall::blank_timex();
+            let mut clear_offset = Timex::default();
             clear_offset.modes = libc::ADJ_STATUS | libc::ADJ_OFFSET | libc::ADJ_NANO;
             clear_offset.status = libc::STA_PLL | libc::STA_FREQHOLD | libc::STA_UNSYNC | leap;
             change(&mut clear_offset)?;
         }
-        let mut loops_off = syscall::blank_timex();
+        let mut loops_off = Timex::default();
         loops_off.modes = libc::ADJ_STATUS | libc::ADJ_NANO;
         loops_off.status = libc::STA_UNSYNC | leap;
         change(&mut loops_off)
@@ -191,15 +192,15 @@ impl KernelStatus {
     }
 }
 
-fn read_timex() -> Result<(libc::timex, libc::c_int), ClockError> {
-    let mut timex = syscall::blank_timex();
+fn read_timex() -> Result<(Timex, libc::c_int), ClockError> {
+    let mut timex = Timex::default();
     match syscall::adjust_realtime(&mut timex) {
         Ok(state) => Ok((timex, state)),
         Err(error) => Err(ClockError::from_reading(&error)),
     }
 }
 
-fn change(request: &mut libc::timex) -> Result<(), ClockError> {
+fn change(request: &mut Timex) -> Result<(), ClockError> {
     match syscall::adjust_realtime(request) {
         Ok(_) => Ok(()),
         Err(error) => Err(ClockError::from_change(&error)),
