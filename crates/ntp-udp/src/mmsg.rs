@@ -18,7 +18,7 @@ use libc::{iovec, mmsghdr, socklen_t};
 
 use crate::address::RawAddress;
 use crate::cmsg::ControlBuffer;
-use crate::syscall;
+use crate::syscall::{self, Blank as _};
 
 /// Payload size in bytes: what fits into an Ethernet frame with IPv4 and UDP headers, so never a
 /// fragment.
@@ -72,11 +72,7 @@ impl Messages {
     pub(crate) fn new(capacity: usize) -> Self {
         let capacity = capacity.max(1);
         let slots: Box<[Slot]> = (0..capacity).map(|_| Slot::new()).collect();
-        // SAFETY: mmsghdr consists of integers and pointers, for which all zero bits are a value;
-        // it may have padding fields that cannot be named.
-        let headers: Box<[mmsghdr]> = (0..capacity)
-            .map(|_| unsafe { core::mem::zeroed() })
-            .collect();
+        let headers: Box<[mmsghdr]> = (0..capacity).map(|_| mmsghdr::BLANK).collect();
         let messages = Self {
             headers: Box::into_raw(headers).cast(),
             slots: Box::into_raw(slots).cast(),
@@ -90,10 +86,8 @@ impl Messages {
             // without a reference in between.
             unsafe {
                 let slot = messages.slots.add(index);
-                (*slot).part = iovec {
-                    iov_base: (&raw mut (*slot).payload).cast(),
-                    iov_len: PAYLOAD,
-                };
+                (*slot).part.iov_base = (&raw mut (*slot).payload).cast();
+                (*slot).part.iov_len = PAYLOAD;
                 let header = &raw mut (*messages.headers.add(index)).msg_hdr;
                 (*header).msg_name = (&raw mut (*slot).address).cast();
                 (*header).msg_iov = &raw mut (*slot).part;
@@ -304,7 +298,6 @@ impl Messages {
 
 /// Returns whether the batch call is missing. A simulator's sockets are descriptors that the kernel
 /// does not know; if this one really is invalid, the call for one message will fail too.
-/// really is bad, the call for one message will say so too.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EBADF))
 }
@@ -326,10 +319,7 @@ impl Drop for Messages {
 impl Slot {
     const fn new() -> Self {
         Self {
-            part: iovec {
-                iov_base: ptr::null_mut(),
-                iov_len: 0,
-            },
+            part: iovec::BLANK,
             address: RawAddress::empty(),
             control: ControlBuffer::new(),
             payload: [0; PAYLOAD],

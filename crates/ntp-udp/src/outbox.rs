@@ -105,7 +105,7 @@ impl<T: Copy> Outbox<T> {
         // Requested once, however often the contents change.
         if token.is_some() && self.tokens[index].is_none() {
             let what = libc::SOF_TIMESTAMPING_TX_SOFTWARE.to_ne_bytes();
-            let (level, kind) = (libc::SOL_SOCKET, libc::SO_TIMESTAMPING);
+            let (level, kind) = (libc::SOL_SOCKET, stamping::SO_TIMESTAMPING);
             self.messages.push_control(index, level, kind, &what);
         }
         self.tokens[index] = token.or(self.tokens[index]);

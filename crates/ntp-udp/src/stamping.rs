@@ -29,6 +29,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use crate::syscall;
 use crate::{Facility, Shortcoming, SocketOptions, TimestampMode};
 
+/// Options whose times have 64 bits, also as the type of their control messages (`SCM_*`).
+#[cfg(target_pointer_width = "64")]
+pub(crate) use libc::{SO_TIMESTAMP, SO_TIMESTAMPING, SO_TIMESTAMPNS};
+
+/// 32-bit kernels have them since Linux 5.1 (`SO_TIMESTAMP_NEW` etc., asm-generic/socket.h); the times
+/// of the older options end in 2038.
+#[cfg(target_pointer_width = "32")]
+mod time64 {
+    pub(crate) const SO_TIMESTAMP: libc::c_int = 63;
+    pub(crate) const SO_TIMESTAMPNS: libc::c_int = 64;
+    pub(crate) const SO_TIMESTAMPING: libc::c_int = 65;
+}
+#[cfg(target_pointer_width = "32")]
+pub(crate) use time64::{SO_TIMESTAMP, SO_TIMESTAMPING, SO_TIMESTAMPNS};
+
 const RECEIVE: u32 = libc::SOF_TIMESTAMPING_RX_SOFTWARE | libc::SOF_TIMESTAMPING_SOFTWARE;
 const BY_REQUEST: u32 = RECEIVE | libc::SOF_TIMESTAMPING_OPT_ID | libc::SOF_TIMESTAMPING_OPT_TSONLY;
 const BOTH: u32 = RECEIVE
@@ -100,10 +115,10 @@ fn enable_receive(socket: BorrowedFd<'_>) -> Result<(), Shortcoming> {
     if timestamping(socket, RECEIVE).is_ok() {
         return Ok(());
     }
-    let Err(no_nanoseconds) = switch_on(socket, libc::SO_TIMESTAMPNS) else {
+    let Err(no_nanoseconds) = switch_on(socket, SO_TIMESTAMPNS) else {
         return Ok(());
     };
-    match switch_on(socket, libc::SO_TIMESTAMP) {
+    match switch_on(socket, SO_TIMESTAMP) {
         Ok(()) => Err(Shortcoming::new(
             Facility::NanosecondStamps,
             &no_nanoseconds,
@@ -116,7 +131,7 @@ fn timestamping(socket: BorrowedFd<'_>, flags: u32) -> io::Result<()> {
     syscall::set_option(
         socket,
         libc::SOL_SOCKET,
-        libc::SO_TIMESTAMPING,
+        SO_TIMESTAMPING,
         flags.cast_signed(),
     )
 }

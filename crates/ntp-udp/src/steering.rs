@@ -28,7 +28,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
-use crate::syscall;
+use crate::syscall::{self, FilterInstruction};
 
 /// Odd, and with its bits spread evenly: 2^32 divided by the golden ratio.
 const MULTIPLIER: u32 = 0x9e37_79b1;
@@ -127,7 +127,7 @@ enum Instruction {
 }
 
 impl Instruction {
-    fn encode(self) -> libc::sock_filter {
+    fn encode(self) -> FilterInstruction {
         use libc::{
             BPF_ABS, BPF_ALU, BPF_B, BPF_JA, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_MISC, BPF_MOD,
             BPF_MUL, BPF_RET, BPF_RSH, BPF_TAX, BPF_W, BPF_X, BPF_XOR,
@@ -154,7 +154,7 @@ impl Instruction {
             } => (equal, otherwise),
             _ => (0, 0),
         };
-        libc::sock_filter {
+        FilterInstruction {
             code: code as u16,
             jt,
             jf,

@@ -12,6 +12,28 @@ use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
 use crate::address::RawAddress;
 use crate::cmsg::ControlBuffer;
 
+/// A structure of the C library with all fields zero. It may have padding fields that differ by
+/// target and cannot be named, so that a literal of it compiles on some targets only: code starts
+/// from this value and sets fields.
+///
+/// # Safety
+/// All zero bits are a value of the type.
+pub(crate) unsafe trait Blank: Sized {
+    // SAFETY: the implementation states that all zero bits are a value.
+    const BLANK: Self = unsafe { core::mem::zeroed() };
+}
+
+// SAFETY: these consist of integers and pointers, and of structures of such.
+unsafe impl Blank for libc::iovec {}
+// SAFETY: as above.
+unsafe impl Blank for libc::msghdr {}
+// SAFETY: as above.
+unsafe impl Blank for libc::mmsghdr {}
+// SAFETY: as above.
+unsafe impl Blank for libc::pollfd {}
+// SAFETY: as above.
+unsafe impl Blank for libc::sock_fprog {}
+
 /// Creates a non-blocking, close-on-exec socket.
 pub(crate) fn socket(family: c_int, kind: c_int, protocol: c_int) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
@@ -70,18 +92,29 @@ pub(crate) fn set_option_bytes(
     Ok(())
 }
 
+/// Instruction of a packet filter as the kernel reads it (`sock_filter`, linux/filter.h).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FilterInstruction {
+    pub(crate) code: u16,
+    pub(crate) jt: u8,
+    pub(crate) jf: u8,
+    pub(crate) k: u32,
+}
+
+const _: () = assert!(size_of::<FilterInstruction>() == 8);
+
 /// Attaches a program that selects a socket to all sockets that share the address of this one.
 pub(crate) fn attach_reuseport_filter(
     socket: BorrowedFd<'_>,
-    program: &[libc::sock_filter],
+    instructions: &[FilterInstruction],
 ) -> io::Result<()> {
-    let program = libc::sock_fprog {
-        len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
-        // The call copies the program; nothing is written through the pointer.
-        filter: program.as_ptr().cast_mut(),
-    };
-    // SAFETY: the value is a sock_fprog whose pointer and length are those of a live slice; the
-    // call only reads both.
+    let mut program = libc::sock_fprog::BLANK;
+    program.len = u16::try_from(instructions.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // The call copies the program; nothing is written through the pointer.
+    program.filter = instructions.as_ptr().cast_mut().cast();
+    // SAFETY: the value is a sock_fprog whose pointer and length are those of a live slice, with the
+    // layout of `sock_filter`; the call only reads both.
     check(unsafe {
         libc::setsockopt(
             socket.as_raw_fd(),
@@ -183,14 +216,11 @@ pub(crate) fn receive(
     control: &mut ControlBuffer,
     flags: c_int,
 ) -> io::Result<(usize, c_int)> {
-    let mut part = libc::iovec {
-        iov_base: payload.as_mut_ptr().cast::<c_void>(),
-        iov_len: payload.len(),
-    };
+    let mut part = libc::iovec::BLANK;
+    part.iov_base = payload.as_mut_ptr().cast::<c_void>();
+    part.iov_len = payload.len();
     let room = control.buffer_mut();
-    // SAFETY: msghdr is a C struct of integers and pointers, for which all zero bits is a value; it
-    // may have padding fields that cannot be named.
-    let mut message: libc::msghdr = unsafe { core::mem::zeroed() };
+    let mut message = libc::msghdr::BLANK;
     message.msg_iov = &raw mut part;
     message.msg_iovlen = 1;
     message.msg_control = room.as_mut_ptr().cast::<c_void>();
@@ -250,11 +280,8 @@ unsafe fn internet_address(address: *const libc::sockaddr) -> Option<IpAddr> {
 /// Waits until one of `events` occurs; returns false after `limit_ms`.
 #[cfg(test)]
 pub(crate) fn wait_for(socket: BorrowedFd<'_>, events: libc::c_short, limit_ms: c_int) -> bool {
-    let mut entry = libc::pollfd {
-        fd: socket.as_raw_fd(),
-        events,
-        revents: 0,
-    };
+    let mut entry = libc::pollfd::BLANK;
+    (entry.fd, entry.events) = (socket.as_raw_fd(), events);
     // SAFETY: `entry` is one valid pollfd, exclusively ours during the call.
     retry(|| unsafe { libc::poll(&raw mut entry, 1, limit_ms) as isize })
         .is_ok_and(|ready| ready > 0)

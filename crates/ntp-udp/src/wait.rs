@@ -11,6 +11,8 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
+use crate::syscall::Blank as _;
+
 /// Events to wait for on one descriptor. Errors are always reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Interest {
@@ -70,11 +72,9 @@ impl PollSet {
             Interest::ReadableOrStamped => libc::POLLIN | libc::POLLPRI,
             Interest::Writable => libc::POLLOUT,
         };
-        self.entries.push(libc::pollfd {
-            fd,
-            events,
-            revents: 0,
-        });
+        let mut entry = libc::pollfd::BLANK;
+        (entry.fd, entry.events) = (fd, events);
+        self.entries.push(entry);
         self.entries.len() - 1
     }
 
