@@ -18,7 +18,7 @@
 
 use seccompiler::{BackendError, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 
-use super::calls::Profile;
+use super::profile::Profile;
 
 /// Calls that fail as if the kernel did not implement them.
 pub(super) const UNKNOWN: &[i64] = &[libc::SYS_clone3];
@@ -60,15 +60,15 @@ pub(super) fn rules(call: i64, profile: Profile) -> Result<Vec<SeccompRule>, Bac
             FAMILIES.into_iter().map(family).collect::<Result<_, _>>()?
         }
         libc::SYS_mprotect => vec![vec![masked(2, executable, 0)?]],
-        libc::SYS_mmap if profile.loads_libraries() => vec![
+        libc::SYS_mmap if loads_libraries(profile) => vec![
             vec![masked(2, written_too, 0)?],
             vec![masked(2, written_too, libc::PROT_WRITE)?],
             vec![masked(2, written_too, executable)?],
         ],
         libc::SYS_mmap => vec![vec![masked(2, executable, 0)?]],
-        libc::SYS_openat if !profile.writes_files() => vec![vec![masked(2, WRITING, 0)?]],
+        libc::SYS_openat if !writes_files(profile) => vec![vec![masked(2, WRITING, 0)?]],
         #[cfg(target_arch = "x86_64")]
-        libc::SYS_open if !profile.writes_files() => vec![vec![masked(1, WRITING, 0)?]],
+        libc::SYS_open if !writes_files(profile) => vec![vec![masked(1, WRITING, 0)?]],
         libc::SYS_ioctl => vec![vec![
             condition(1, SeccompCmpOp::Ne, u64::from(libc::TIOCSTI as u32))?,
             condition(1, SeccompCmpOp::Ne, u64::from(libc::TIOCLINUX as u32))?,
@@ -81,6 +81,23 @@ pub(super) fn rules(call: i64, profile: Profile) -> Result<Vec<SeccompRule>, Bac
         _ => Vec::new(),
     };
     ways.into_iter().map(SeccompRule::new).collect()
+}
+
+/// Returns whether threads of a profile write files.
+fn writes_files(profile: Profile) -> bool {
+    matches!(
+        profile,
+        Profile::Timekeeping | Profile::Files | Profile::Devices
+    )
+}
+
+/// Returns whether threads of a profile load shared libraries, as name resolution does.
+fn loads_libraries(profile: Profile) -> bool {
+    match profile {
+        // A filter can only become narrower: the first profile must permit what the others do.
+        Profile::Timekeeping | Profile::KeyExchange | Profile::Names | Profile::Devices => true,
+        Profile::Serving | Profile::Files => false,
+    }
 }
 
 fn masked(argument: u8, mask: i32, value: i32) -> Result<SeccompCondition, BackendError> {

@@ -30,7 +30,7 @@ use libc::{
     SYS_newfstatat, SYS_open_by_handle_at, SYS_openat, SYS_perf_event_open, SYS_pipe2,
     SYS_pivot_root, SYS_ppoll, SYS_prctl, SYS_pread64, SYS_prlimit64, SYS_process_vm_readv,
     SYS_process_vm_writev, SYS_pselect6, SYS_ptrace, SYS_pwrite64, SYS_read, SYS_readlinkat,
-    SYS_readv, SYS_reboot, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg, SYS_renameat, SYS_renameat2,
+    SYS_readv, SYS_reboot, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg, SYS_renameat2,
     SYS_restart_syscall, SYS_rseq, SYS_rt_sigaction, SYS_rt_sigprocmask, SYS_rt_sigreturn,
     SYS_sched_getaffinity, SYS_sched_yield, SYS_seccomp, SYS_sendmmsg, SYS_sendmsg, SYS_sendto,
     SYS_set_robust_list, SYS_setitimer, SYS_setns, SYS_setsockopt, SYS_settimeofday, SYS_shmat,
@@ -42,8 +42,10 @@ use libc::{
 use ntp_config::SandboxMode;
 use ntp_udp::refusals;
 use seccompiler::{BackendError, BpfProgram, Error, SeccompAction, SeccompFilter, TargetArch};
+use syscalls::Sysno;
 
 use super::arguments;
+use super::profile::Profile;
 
 /// Memory, time, waiting and thread exit: what every thread needs.
 const LIFE: &[i64] = &[
@@ -173,7 +175,6 @@ const WRITING: &[i64] = &[
     SYS_fsync,
     SYS_ftruncate,
     SYS_mkdirat,
-    SYS_renameat,
     SYS_renameat2,
     SYS_umask,
     SYS_unlinkat,
@@ -228,8 +229,8 @@ mod older {
     use libc::{
         SYS_access, SYS_alarm, SYS_arch_prctl, SYS_chmod, SYS_chown, SYS_dup2, SYS_epoll_create,
         SYS_epoll_wait, SYS_eventfd, SYS_fork, SYS_getdents, SYS_lstat, SYS_mkdir, SYS_open,
-        SYS_pipe, SYS_poll, SYS_readlink, SYS_rename, SYS_rmdir, SYS_select, SYS_stat, SYS_time,
-        SYS_unlink, SYS_vfork,
+        SYS_pipe, SYS_poll, SYS_readlink, SYS_rename, SYS_renameat, SYS_rmdir, SYS_select,
+        SYS_stat, SYS_time, SYS_unlink, SYS_vfork,
     };
 
     pub(super) const LIFE: &[i64] = &[SYS_alarm, SYS_arch_prctl, SYS_time];
@@ -251,7 +252,13 @@ mod older {
         SYS_stat,
     ];
     pub(super) const WRITING: &[i64] = &[
-        SYS_chmod, SYS_chown, SYS_mkdir, SYS_rename, SYS_rmdir, SYS_unlink,
+        SYS_chmod,
+        SYS_chown,
+        SYS_mkdir,
+        SYS_rename,
+        SYS_renameat,
+        SYS_rmdir,
+        SYS_unlink,
     ];
     pub(super) const NEVER: &[i64] = &[SYS_fork, SYS_vfork];
 }
@@ -261,110 +268,47 @@ mod older {
     pub(super) const DESCRIPTORS: &[i64] = &[];
     pub(super) const EVENTS: &[i64] = &[];
     pub(super) const READING: &[i64] = &[];
+    #[cfg(target_arch = "aarch64")]
+    pub(super) const WRITING: &[i64] = &[libc::SYS_renameat];
+    #[cfg(not(target_arch = "aarch64"))]
     pub(super) const WRITING: &[i64] = &[];
     pub(super) const NEVER: &[i64] = &[];
 }
 
-/// Kinds of threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Profile {
-    /// The timekeeping thread: everything that the others do, and the clock.
-    Timekeeping,
-    /// Serves time: packets in, packets out.
-    Serving,
-    /// NTS key exchange: TLS connections, certificates.
-    KeyExchange,
-    /// Resolves names, with whatever the system's libraries need.
-    Names,
-    /// Reads and writes state files.
-    Files,
-    /// Opens reference clocks: devices, sockets, shared memory, and names of users and groups.
-    Devices,
+/// Returns the groups that a profile permits.
+fn allowed(profile: Profile) -> Vec<&'static [i64]> {
+    let mut groups = vec![LIFE, older::LIFE, DESCRIPTORS, older::DESCRIPTORS];
+    let reading = [READING, older::READING];
+    let writing = [WRITING, older::WRITING];
+    let events = [EVENTS, older::EVENTS];
+    match profile {
+        Profile::Serving => groups.push(PACKETS),
+        Profile::Files => groups.extend(reading.into_iter().chain(writing)),
+        Profile::Names | Profile::KeyExchange => {
+            groups.extend([PACKETS, SOCKETS, THREADS]);
+            groups.extend(reading.into_iter().chain(events));
+        }
+        Profile::Devices => {
+            groups.extend([PACKETS, SOCKETS, THREADS, SHARED_MEMORY]);
+            groups.extend(reading.into_iter().chain(events).chain(writing));
+        }
+        Profile::Timekeeping => {
+            groups.extend([PACKETS, SOCKETS, THREADS, NARROWING, CLOCK, SHARED_MEMORY]);
+            groups.extend(reading.into_iter().chain(events).chain(writing));
+        }
+    }
+    groups
 }
 
-impl Profile {
-    const ALL: [Self; 6] = [
-        Self::Timekeeping,
-        Self::Serving,
-        Self::KeyExchange,
-        Self::Names,
-        Self::Files,
-        Self::Devices,
-    ];
-
-    /// Description of a thread in messages.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Timekeeping => "timekeeping",
-            Self::Serving => "serving",
-            Self::KeyExchange => "key-exchange",
-            Self::Names => "name-resolution",
-            Self::Files => "file",
-            Self::Devices => "device",
-        }
+/// Returns the groups that end the process in a profile.
+fn fatal(profile: Profile) -> Vec<&'static [i64]> {
+    let mut groups = vec![NEVER, older::NEVER];
+    match profile {
+        Profile::Timekeeping => {}
+        Profile::KeyExchange | Profile::Names | Profile::Devices => groups.push(CLOCK),
+        Profile::Serving | Profile::Files => groups.extend([CLOCK, SOCKETS]),
     }
-
-    /// Identifies the profile in reports of refused calls; 0 is for threads that were never
-    /// confined.
-    pub fn label(self) -> usize {
-        let place = Self::ALL.iter().position(|profile| *profile == self);
-        place.map_or(0, |place| place + 1)
-    }
-
-    /// Returns the profile of a label.
-    pub(super) fn labelled(label: usize) -> Option<Self> {
-        Self::ALL.get(label.checked_sub(1)?).copied()
-    }
-
-    /// Returns whether its threads write files.
-    pub(super) fn writes_files(self) -> bool {
-        matches!(self, Self::Timekeeping | Self::Files | Self::Devices)
-    }
-
-    /// Returns whether its threads load shared libraries, as name resolution does.
-    pub(super) fn loads_libraries(self) -> bool {
-        match self {
-            // A filter can only become narrower: the first profile must permit what the others do.
-            Self::Timekeeping | Self::KeyExchange | Self::Names | Self::Devices => true,
-            Self::Serving | Self::Files => false,
-        }
-    }
-
-    /// Returns the permitted groups.
-    fn allowed(self) -> Vec<&'static [i64]> {
-        let mut groups = vec![LIFE, older::LIFE, DESCRIPTORS, older::DESCRIPTORS];
-        let reading = [READING, older::READING];
-        let writing = [WRITING, older::WRITING];
-        let events = [EVENTS, older::EVENTS];
-        match self {
-            Self::Serving => groups.push(PACKETS),
-            Self::Files => groups.extend(reading.into_iter().chain(writing)),
-            Self::Names | Self::KeyExchange => {
-                groups.extend([PACKETS, SOCKETS, THREADS]);
-                groups.extend(reading.into_iter().chain(events));
-            }
-            Self::Devices => {
-                groups.extend([PACKETS, SOCKETS, THREADS, SHARED_MEMORY]);
-                groups.extend(reading.into_iter().chain(events).chain(writing));
-            }
-            Self::Timekeeping => {
-                groups.extend([PACKETS, SOCKETS, THREADS, NARROWING, CLOCK, SHARED_MEMORY]);
-                groups.extend(reading.into_iter().chain(events).chain(writing));
-            }
-        }
-        groups
-    }
-
-    /// Returns the groups that end the process.
-    fn fatal(self) -> Vec<&'static [i64]> {
-        let mut groups = vec![NEVER, older::NEVER];
-        match self {
-            Self::Timekeeping => {}
-            Self::KeyExchange | Self::Names | Self::Devices => groups.push(CLOCK),
-            Self::Serving | Self::Files => groups.extend([CLOCK, SOCKETS]),
-        }
-        groups
-    }
+    groups
 }
 
 /// Compiled filters of all profiles.
@@ -395,6 +339,11 @@ impl Filters {
             .filter(|program| !program.is_empty())
             .try_for_each(|program| seccompiler::apply_filter(program))
     }
+}
+
+/// Returns the name of a call, or its number if it has none.
+pub(super) fn name(number: usize) -> String {
+    Sysno::new(number).map_or_else(|| number.to_string(), |call| call.to_string())
 }
 
 /// Returns whether the kernel, or what emulates it, has no filters at all.
@@ -433,15 +382,14 @@ fn compile(profile: Profile, mode: SandboxMode) -> Result<[BpfProgram; 3], Backe
     };
     let whatever_arguments =
         |calls: Vec<i64>| calls.into_iter().map(|call| (call, Vec::new())).collect();
-    let allowed: Result<_, BackendError> = profile
-        .allowed()
+    let allowed: Result<_, BackendError> = allowed(profile)
         .concat()
         .into_iter()
         .map(|call| Ok((call, arguments::rules(call, profile)?)))
         .collect();
     Ok([
         filter(
-            whatever_arguments(profile.fatal().concat()),
+            whatever_arguments(fatal(profile).concat()),
             SeccompAction::Allow,
             end,
         )?,
@@ -461,9 +409,9 @@ mod tests {
     /// Filters are inherited, so a thread cannot do what the timekeeping thread may not.
     #[test]
     fn the_timekeeping_profile_contains_all_others() {
-        let all: Vec<i64> = Profile::Timekeeping.allowed().concat();
+        let all: Vec<i64> = allowed(Profile::Timekeeping).concat();
         for profile in Profile::ALL {
-            let beyond: Vec<_> = profile.allowed().concat();
+            let beyond: Vec<_> = allowed(profile).concat();
             assert!(beyond.iter().all(|call| all.contains(call)), "{profile:?}");
         }
     }
@@ -471,7 +419,7 @@ mod tests {
     #[test]
     fn no_permitted_call_is_fatal() {
         for profile in Profile::ALL {
-            let (allowed, fatal) = (profile.allowed().concat(), profile.fatal().concat());
+            let (allowed, fatal) = (allowed(profile).concat(), fatal(profile).concat());
             assert!(
                 !fatal.iter().any(|call| allowed.contains(call)),
                 "{profile:?}"

@@ -32,10 +32,25 @@
 //! nevertheless, with a warning. Only mechanisms that the kernel, the container or the processor
 //! does not have at all are logged and left out.
 
+#[cfg(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64"
+))]
 mod arguments;
+// Filters are programs for one processor's calls; the library makes them for these.
+#[cfg_attr(
+    not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64"
+    )),
+    path = "no_calls.rs"
+)]
 mod calls;
 mod files;
 mod privileges;
+mod profile;
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -48,12 +63,11 @@ use std::thread::{self, JoinHandle};
 use ntp_config::{ClockKind, Config, Loaded, SandboxMode};
 use ntp_types::event::{Event, Restriction};
 use ntp_udp::refusals::{self, Refusal};
-use syscalls::Sysno;
 
 use crate::log;
 
-pub use calls::Profile;
 pub use files::AllowedPaths;
+pub use profile::Profile;
 
 /// The restrictions in force, for threads that start later and for reloads; unset if there are
 /// none.
@@ -278,7 +292,7 @@ fn refusal_event(refusal: Refusal) -> Event {
     let call = match refusal.call {
         // Of another calling convention.
         None => "unknown".to_owned(),
-        Some(number) => Sysno::new(number).map_or_else(|| number.to_string(), |it| it.to_string()),
+        Some(number) => calls::name(number),
     };
     let thread = Profile::labelled(refusal.kind).map_or("unconfined", Profile::name);
     Event::SystemCallRefused {
