@@ -232,6 +232,74 @@ fn only_two_crates_contain_unsafe_code() {
     }
 }
 
+/// A structure of the C library has other fields and padding on other targets (`timespec` with a
+/// 64-bit `time_t`, `msghdr` of musl), so that a literal compiles on some only.
+#[test]
+fn structures_of_the_c_library_are_not_written_as_literals() {
+    // What the crates use of it, with or without the path.
+    const NAMES: &[&str] = &[
+        "Dl_info",
+        "cmsghdr",
+        "ifaddrs",
+        "iovec",
+        "itimerspec",
+        "mmsghdr",
+        "msghdr",
+        "pollfd",
+        "shmid_ds",
+        "sigaction",
+        "sock_filter",
+        "sock_fprog",
+        "timespec",
+        "timeval",
+        "timex",
+    ];
+    let crates = root().join("crates");
+    for file in sources(&crates) {
+        if file.ends_with("xtask/tests/architecture.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).expect("sources can be read");
+        for (index, line) in text.lines().enumerate() {
+            if let Some(name) = libc_literal(line, NAMES) {
+                panic!("{}:{}: a literal of {name}", file.display(), index + 1);
+            }
+        }
+    }
+}
+
+/// Returns the structure of which a line begins a literal: `libc::anything {`, or one of `names`
+/// before a brace. The brace after a return type begins a function.
+fn libc_literal<'l>(line: &'l str, names: &[&str]) -> Option<&'l str> {
+    line.match_indices(" {").find_map(|(at, _)| {
+        let before = line[..at].trim_start();
+        let path = before.rsplit([' ', '(', '&', '[', '=']).next()?;
+        let name = path.rsplit("::").next()?;
+        let is_declaration = before.contains("-> ") || before.contains(" for ");
+        let is_code = !before.starts_with("//") && !before.starts_with("use ") && !is_declaration;
+        let is_structure = path.strip_prefix("libc::") == Some(name) && !name.is_empty();
+        (is_code && (is_structure || names.contains(&name))).then_some(name)
+    })
+}
+
+#[test]
+fn literals_of_the_c_library_are_recognised() {
+    for (line, found) in [
+        (
+            "    let time = libc::timeval { tv_sec: 5 };",
+            Some("timeval"),
+        ),
+        ("        (*slot).part = iovec {", Some("iovec")),
+        ("    self.entries.push(libc::pollfd {", Some("pollfd")),
+        ("unsafe impl Blank for libc::iovec {}", None),
+        ("fn encode(self) -> libc::sock_filter {", None),
+        ("use libc::{iovec, mmsghdr};", None),
+        ("let mut part = libc::iovec::BLANK;", None),
+    ] {
+        assert_eq!(libc_literal(line, &["iovec"]), found, "{line}");
+    }
+}
+
 /// Threads started by other means would keep the privilege of the main thread to set the clock.
 #[test]
 fn threads_of_the_daemon_are_sandboxed() {
