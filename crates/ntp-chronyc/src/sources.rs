@@ -165,7 +165,9 @@ pub(crate) fn state(status: &Status, source: &SourceStatus) -> (State, u8) {
         SourceState::NoSamples => (State::NotSelectable, b'M'),
         SourceState::Stale | SourceState::Unreachable => (State::NotSelectable, b'S'),
         SourceState::Unusable if !source.options.noselect => (State::NotSelectable, b's'),
-        SourceState::Unusable | SourceState::Duplicate => (State::NotSelectable, b'N'),
+        SourceState::Unusable | SourceState::Duplicate | SourceState::Standby => {
+            (State::NotSelectable, b'N')
+        }
     }
 }
 

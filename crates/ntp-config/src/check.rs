@@ -14,7 +14,7 @@ use crate::diagnostic::Diagnostic;
 use crate::document::Place;
 use crate::nts_ke::NtsKeConfig;
 use crate::server::NtpVersion;
-use crate::source::{SourceKind, VersionChoice};
+use crate::source::{SourceConfig, SourceKind, VersionChoice};
 
 /// A consequence of several settings, with advice.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +75,15 @@ impl Config {
         findings
     }
 
+    /// The sources that vote if all are usable: those without `fallback`, if there are any.
+    pub(crate) fn regular_sources(&self) -> impl Iterator<Item = &SourceConfig> {
+        let is_regular =
+            |it: &&SourceConfig| !it.kind.is_fallback() && it.kind.maximum_voters() > 0;
+        let any = self.sources.iter().any(|source| is_regular(&source));
+        let sources = self.sources.iter();
+        sources.filter(move |source| !any || is_regular(source))
+    }
+
     fn check_number_of_sources(&self) -> Option<Finding> {
         let Some(first) = self.sources.first() else {
             let message = "no time sources are configured: the clock will not be corrected";
@@ -84,7 +93,7 @@ impl Config {
             });
         };
         let mut servers = HashSet::new();
-        let maximum = self.sources.iter().fold(0_usize, |sum, source| {
+        let maximum = self.regular_sources().fold(0_usize, |sum, source| {
             let known = Server::of(&source.kind)
                 .filter(Server::is_certain)
                 .is_some_and(|server| !servers.insert(server));
@@ -96,12 +105,19 @@ impl Config {
             sum.saturating_add(voters)
         });
         let needed = self.synchronization.minimum_agreeing_sources;
+        let fallback_remains = self.regular_sources().all(|it| !it.kind.is_fallback())
+            && self.sources.iter().any(|it| it.kind.is_fallback());
+        let consequence = if fallback_remains {
+            "sources with `fallback` will always be used"
+        } else {
+            "the clock will never be corrected"
+        };
         (maximum < needed).then(|| {
             Finding::warning(
                 FindingKind::TooFewSources,
                 &first.place,
                 format!(
-                    "{maximum} source{} can be reached, but `minimum-agreeing-sources` is {needed}: the clock will never be corrected",
+                    "{maximum} source{} can be reached, but `minimum-agreeing-sources` is {needed}: {consequence}",
                     if maximum == 1 { "" } else { "s" },
                 ),
                 "add sources, or lower `minimum-agreeing-sources` in `[synchronization]`",
@@ -266,6 +282,16 @@ mod tests {
 
     fn source(mode: &str, address: &str) -> String {
         format!("[[source]]\nmode = \"{mode}\"\naddress = \"{address}\"\n")
+    }
+
+    #[test]
+    fn sources_with_fallback_count_only_if_there_are_no_others() {
+        use FindingKind::TooFewSources;
+        let fallback = |address| source("server", address) + "fallback = true\n";
+        let three = fallback("a") + &fallback("b") + &fallback("c");
+        assert_eq!(findings(&three), []);
+        assert_eq!(findings(&(three.clone() + &source("pool", "d"))), []);
+        assert_eq!(findings(&(three + &source("server", "d"))), [TooFewSources]);
     }
 
     #[test]

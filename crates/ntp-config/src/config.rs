@@ -109,9 +109,12 @@ impl Config {
             .into_iter()
             .any(|entry| entry.key == "minimum-agreeing-sources")
         {
-            let voters = self.sources.iter().map(|it| it.kind.maximum_voters());
+            let voters = self
+                .regular_sources()
+                .map(|it| it.kind.maximum_voters())
+                .sum();
             // The addresses of one platform's servers lead to one clock.
-            let voters = if choice.is_smeared { 1 } else { voters.sum() };
+            let voters = if choice.is_smeared { 1_usize } else { voters };
             let needed = &mut self.synchronization.minimum_agreeing_sources;
             *needed = voters.clamp(1, (*needed).max(1));
         }

@@ -17,5 +17,7 @@ section! {
             "require" "boolean" "false" "The clock is corrected only if at least one such source is part of the majority.";
         noselect: bool = value::boolean => or(false),
             "noselect" "boolean" "false" "Measured and shown, but never used.";
+        fallback: bool = value::boolean => or(false),
+            "fallback" "boolean" "false" "Measured and shown, but used only after too few sources without this option have been usable for `fallback-after`; given up when enough of them are usable again.";
     }
 }

@@ -109,6 +109,17 @@ impl SourceKind {
         }
     }
 
+    /// Whether it is used only while too few others are usable.
+    pub const fn is_fallback(&self) -> bool {
+        match self {
+            Self::RefClock(clock) => clock.selection.fallback,
+            kind => match kind.ntp() {
+                Some(ntp) => ntp.selection.fallback,
+                None => false,
+            },
+        }
+    }
+
     /// Maximum number of sources that it contributes to `minimum-agreeing-sources`. A pulse
     /// does not number seconds and never counts.
     pub const fn maximum_voters(&self) -> usize {

@@ -23,10 +23,12 @@ section! {
             "startup-step-panic-threshold" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "The same, until the clock has been set for the first time.";
         accumulated_step_panic_threshold: Option<NtpDuration> = accumulated => or(None),
             "accumulated-step-panic-threshold" "number or `\"inf\"`, seconds" "none" "Steps whose sum exceeds this stop the daemon; those of start-up do not count. 0 and `\"inf\"` are no limit.";
-        stepout_time: NtpDuration = stepout => or(NtpDuration::from_seconds(300)),
+        stepout_time: NtpDuration = waiting_time => or(NtpDuration::from_seconds(300)),
             "stepout-time" "number, seconds" "300" "After start-up, a step of more than 0.1 s that only the sources ask for is made once they have held their new time this long. Each such step doubles the time for the next one, up to a day; each day without one halves it again. A suspend, or a step by another program, is corrected at once. 0 does not wait.";
         stepout_polls: u32 = value::whole => or(4),
             "stepout-polls" "integer" "4" "Number of polls of each source during which they must hold it, too.";
+        fallback_after: NtpDuration = waiting_time => or(NtpDuration::from_seconds(120)),
+            "fallback-after" "number, seconds" "120" "Sources with `fallback` are used after too few others have been usable for this long, while a source with `fallback` answers. A key exchange that fails is tried five times meanwhile. 0 does not wait.";
         certificate_time_leniency: StepThreshold = |cx, value| threshold::read(cx, value, threshold::LENIENCY)
                 => or(StepThreshold::A_DAY_BACKWARD),
             "certificate-time-leniency" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "While the clock is not synchronised, how far the validity period of an NTS server's certificate may be from the time of the clock (but not before the last time that an earlier run saved, unless that contradicts the clock or expires every certificate); the certificate is verified again when the time is known. 0 is no leniency.";
@@ -61,7 +63,7 @@ fn accumulated(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration
 }
 
 /// A finite number of seconds that is not negative.
-fn stepout(cx: &mut Context, value: &Value<'_>) -> Option<NtpDuration> {
+fn waiting_time(cx: &mut Context, value: &Value<'_>) -> Option<NtpDuration> {
     let seconds = value::finite(cx, value)?;
     if seconds < 0.0 {
         return value.reject_value(cx, "a number of seconds that is not negative");

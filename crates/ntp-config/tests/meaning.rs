@@ -91,6 +91,7 @@ fn each_source_mode_has_its_values_and_defaults() {
         trust: true,
         require: true,
         noselect: false,
+        fallback: false,
     };
     assert_eq!(selected.kind.ntp().unwrap().selection, selection);
 

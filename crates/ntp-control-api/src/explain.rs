@@ -58,6 +58,7 @@ pub fn clock(status: &Status) -> Vec<String> {
         );
     }
     findings.extend(local(status));
+    findings.extend(fallback(status));
     if status.configured.is_empty() {
         findings.push(
             "no sources configured; add one with `ntp-ctl source add ADDRESS` or [[source]]".into(),
@@ -125,6 +126,16 @@ fn local(status: &Status) -> Option<String> {
     Some(format!(
         "local time is served at stratum {} for {}: no source is available ([local])",
         status.system.stratum,
+        age(status.program.now - since)
+    ))
+}
+
+/// Why sources with `fallback` are used.
+fn fallback(status: &Status) -> Option<String> {
+    let since = status.system.fallback_since?;
+    Some(format!(
+        "sources with `fallback` are used for {}: too few others have been usable; \
+         they are given up when enough of the others are usable again",
         age(status.program.now - since)
     ))
 }
@@ -376,6 +387,11 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
         SourceState::Stale => format!("no longer used: {}", unanswered(source)),
         SourceState::Unreachable if source.packets.received == 0 => return never_answered(source),
         SourceState::Unreachable => format!("not used: {}", unanswered(source)),
+        SourceState::Standby => {
+            "not used: `fallback` in its [[source]], and enough other sources are usable, or have been \
+             within `fallback-after`"
+                .into()
+        }
         SourceState::Unusable if source.options.noselect => {
             "not used: `noselect` in its [[source]]; only measured".into()
         }

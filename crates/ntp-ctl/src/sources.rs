@@ -95,6 +95,7 @@ pub(crate) fn symbol(status: &Status, source: &SourceStatus) -> char {
         SourceState::NoSamples | SourceState::Stale | SourceState::Unreachable => '?',
         SourceState::NoMajority => '.',
         SourceState::Duplicate => '=',
+        SourceState::Standby => '/',
         SourceState::Unusable => '!',
     }
 }
@@ -225,11 +226,13 @@ pub(crate) fn view(view: View, status: &Status, width: usize, coloured: bool) ->
     }
 }
 
-/// The options as chronyc abbreviates them: N, P, T, R for noselect, prefer, trust, require.
+/// The options as chronyc abbreviates them: N, P, T, R for noselect, prefer, trust, require; F in
+/// place of N is `fallback`.
 fn option_letters(_: &Status, source: &SourceStatus) -> String {
     let options = source.options;
+    let excluding = if options.noselect { 'N' } else { 'F' };
     [
-        ('N', options.noselect),
+        (excluding, options.noselect || options.fallback),
         ('P', options.prefer),
         ('T', options.trust),
         ('R', options.require),

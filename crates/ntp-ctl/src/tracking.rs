@@ -38,6 +38,10 @@ pub(crate) fn plain(status: &Status) -> String {
     let local = system.local_since;
     let local = local.map(|at| format!("served for {}: no source is available", age(now - at)));
     page.optional("Local time", local);
+    let fallback = system.fallback_since;
+    let fallback =
+        fallback.map(|at| format!("used for {}: too few others are usable", age(now - at)));
+    page.optional("Fallback", fallback);
     page.line("System time", timestamp(now));
     errors(&mut page, system);
     page.optional("Last offset", system.last_offset.map(signed));

@@ -58,6 +58,7 @@ pub fn engine_config(
         manual: config.clock.manual,
         frequency_prior: prior,
         time_prior: None,
+        fallback_after: synchronization.fallback_after,
         meddling_threshold: synchronization.algorithm.meddling_threshold,
         leap_handling: match config.leap.handling {
             FileHandling::Kernel => LeapHandling::Kernel,
@@ -164,6 +165,7 @@ fn selection(options: ntp_config::SelectionOptions) -> SelectionOptions {
         trust: options.trust,
         require: options.require,
         noselect: options.noselect,
+        fallback: options.fallback,
     }
 }
 

@@ -4,7 +4,7 @@
 const STATES = {
   "selected": ["used", "good"], "outranked": ["agrees, not used", "warn"], "falseticker": ["falseticker", "bad"],
   "no-majority": ["no majority", "warn"], "too-uncertain": ["too uncertain", "warn"], "no-samples": ["waiting", "warn"],
-  "stale": ["stale", "warn"], "unreachable": ["unreachable", "bad"], "duplicate": ["duplicate", "warn"], "unusable": ["unusable", "bad"], "offline": ["offline", "off"],
+  "stale": ["stale", "warn"], "unreachable": ["unreachable", "bad"], "duplicate": ["duplicate", "warn"], "standby": ["standby", "off"], "unusable": ["unusable", "bad"], "offline": ["offline", "off"],
 };
 const MISSING = { "no-socket": "The daemon is not running", "nobody-listens": "The daemon is not running", "forbidden": "Permission denied", "timed-out": "The daemon does not reply", "unreadable": "Invalid reply from the daemon", "gone": "The exporter does not reply" };
 // Age in milliseconds of the figures from which the page states it; number of changes that the exporter keeps.

@@ -149,13 +149,15 @@ pub enum SourceState {
     Unreachable,
     /// Leads to the same server as another source, which votes for it.
     Duplicate,
+    /// Has no vote, because of `fallback` and because enough other sources are usable.
+    Standby,
     /// Excluded by `noselect` or by what it reports about itself.
     Unusable,
 }
 
 impl SourceState {
     /// All states, in the order in which they are listed to people.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Selected,
         Self::Outranked,
         Self::Falseticker,
@@ -165,6 +167,7 @@ impl SourceState {
         Self::Stale,
         Self::Unreachable,
         Self::Duplicate,
+        Self::Standby,
         Self::Unusable,
     ];
 
@@ -180,6 +183,7 @@ impl SourceState {
             Self::Stale => "stale",
             Self::Unreachable => "unreachable",
             Self::Duplicate => "duplicate",
+            Self::Standby => "standby",
             Self::Unusable => "unusable",
         }
     }
@@ -232,6 +236,9 @@ pub struct SelectionOptions {
     pub require: bool,
     /// Measured and shown, never used.
     pub noselect: bool,
+    /// Without a vote and not used, until too few sources without this option have been usable for
+    /// a while.
+    pub fallback: bool,
 }
 
 impl SelectionOptions {
@@ -242,6 +249,7 @@ impl SelectionOptions {
             ("trust", self.trust),
             ("require", self.require),
             ("noselect", self.noselect),
+            ("fallback", self.fallback),
         ]
         .into_iter()
         .filter_map(|(name, set)| set.then_some(name))
@@ -264,6 +272,7 @@ impl<'de> Deserialize<'de> for SelectionOptions {
             trust: set("trust"),
             require: set("require"),
             noselect: set("noselect"),
+            fallback: set("fallback"),
         })
     }
 }

@@ -191,6 +191,9 @@ record! {
         leap_list_expires: Option<SystemTime>,
         /// Since when local time is served, because no source is available (`[local]`); absent otherwise.
         local_since: Option<SystemTime>,
+        /// Since when sources with `fallback` are used, because too few others are usable; absent
+        /// otherwise.
+        fallback_since: Option<SystemTime>,
         /// The times that an operator has entered, the oldest first; absent while none can be entered.
         manual: Option<Vec<ManualEntry>>,
     }
@@ -235,7 +238,7 @@ record! {
         interleaved: bool,
         /// The protocol version of its requests; absent for a reference clock.
         protocol: Option<ProtocolStatus>,
-        /// Selection options: prefer, trust, require, noselect.
+        /// Selection options: prefer, trust, require, noselect, fallback.
         options: SelectionOptions,
         /// The poll interval in use.
         poll: PollInterval,

@@ -103,6 +103,9 @@ details! {
         /// Since when local time is served, in seconds since 1970; absent while it is not.
         local_since: i64 = |status| status.system.local_since.map(unix_seconds),
             gauge "ntp_system_local_since_seconds" "Since when local time is served because no source is available, in seconds since 1970; absent while it is not";
+        /// Since when sources with `fallback` are used, in seconds since 1970; absent while they are not.
+        fallback_since: i64 = |status| status.system.fallback_since.map(unix_seconds),
+            gauge "ntp_system_fallback_since_seconds" "Since when sources with fallback are used because too few others are usable, in seconds since 1970; absent while they are not";
         /// Time of the last clock update from a source; absent before the first.
         reference_time: NtpTimestamp = |status| status.system.reference_time.map(SystemTime::to_ntp);
         /// Earliest expiry of the certificates of our NTS key exchange servers in seconds since 1970;

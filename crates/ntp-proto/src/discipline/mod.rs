@@ -242,6 +242,8 @@ pub struct Discipline {
     /// Scratch space of the selection, two entries per source.
     edges: Vec<Edge>,
     agreement: Agreement,
+    /// Whether the sources without `fallback` are a majority by themselves.
+    regular_majority: bool,
     /// Correctness interval of the selection at the last sample used; kept in holdover, when its
     /// sources are gone.
     guarantee: Option<Guarantee>,
@@ -283,6 +285,7 @@ impl Discipline {
             slots_used: 0,
             edges: Vec::new(),
             agreement: Agreement::default(),
+            regular_majority: false,
             guarantee: None,
             grounds: Grounds::default(),
             drift_record: DriftRecord::default(),

@@ -244,7 +244,8 @@ impl Discipline {
         let present = |source: &&Source| source.eligible && !source.is_stale(at);
         let selected = self.sources.iter().filter(present);
         let selected = selected.filter(|source| source.selected).count();
-        let majority = self.agreement.majority && selected >= self.config.minimum_agreeing_sources;
+        let minimum = self.minimum_agreeing(false);
+        let majority = self.agreement.majority && selected >= minimum;
         Agreement {
             // Without a majority no source is selected; report how many agreed.
             agreeing: if self.agreement.majority {
@@ -256,10 +257,7 @@ impl Discipline {
                 .agreement
                 .candidates
                 .min(self.sources.iter().filter(present).count()),
-            required: self
-                .agreement
-                .required
-                .max(self.config.minimum_agreeing_sources),
+            required: self.agreement.required.max(minimum),
             majority,
         }
     }

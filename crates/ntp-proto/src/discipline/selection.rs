@@ -13,6 +13,14 @@
 //! estimate, neither by new samples nor by what they left in it: a source without precedence may be
 //! wrong by the whole interval of the one that has it. It therefore gives up its slot in the joint
 //! state, see `Discipline::apply_precedence`.
+//!
+//! # Fallback
+//! Sources with `fallback` are not eligible while the engine holds them back (`engine/fallback`). When
+//! they take part, each selection also decides whether the others would be a majority by themselves,
+//! upon which the engine holds them back again. Until then all vote; as many must agree as
+//! configured, but not more than there are sources with `fallback`, because the number is meant for
+//! the others. The bound covers the intervals of all selected sources: any of them may be the one
+//! with which the absent others would agree.
 
 use ntp_time::{FreeTime, NtpDuration};
 
@@ -42,14 +50,22 @@ struct CandidateCriteria {
     propagation: Propagation,
     /// Largest half-width of a candidate's interval, seconds.
     widest: f64,
+    /// Whether sources with `fallback` are left out.
+    regular_only: bool,
 }
 
 impl CandidateCriteria {
+    /// Whether the source may be a candidate, as far as `fallback` is concerned.
+    fn admits(&self, source: &Source) -> bool {
+        !(self.regular_only && source.options.fallback)
+    }
+
     /// Interval of the source at `now`, if it is a candidate.
     fn interval(&self, source: &Source) -> Option<Interval> {
         let last = source
             .last
-            .filter(|_| source.eligible && !source.unsteady && !source.is_stale(self.now))?;
+            .filter(|_| self.admits(source) && source.eligible)
+            .filter(|_| !source.unsteady && !source.is_stale(self.now))?;
         let interval = last.propagate(&self.propagation);
         (interval.half_width <= self.widest).then_some(interval)
     }
@@ -99,22 +115,57 @@ impl Discipline {
             }
         }
         let expected = self.bank.moments().phase;
-        let criteria = CandidateCriteria {
+        let mut criteria = CandidateCriteria {
             now,
             propagation: self.propagation(now, self.frequency_sigma()),
             widest: self.config.maximum_source_uncertainty.as_seconds_f64(),
+            regular_only: true,
         };
-        let voters = self.collect_voters(&criteria);
-        let overlap = largest_overlap(&mut self.edges, expected);
-        self.mark_selected(&criteria, &voters, overlap);
+        let fallback = |source: &Source| source.options.fallback && source.eligible;
+        let fallback_votes = self.sources.iter().any(fallback);
+        if fallback_votes {
+            self.vote(&criteria, expected);
+            self.regular_majority = self.agreement.majority;
+        }
+        criteria.regular_only = false;
+        let voters = self.vote(&criteria, expected);
+        if !fallback_votes {
+            self.regular_majority = self.agreement.majority;
+        }
         if !self.agreement.majority {
             return None;
         }
         let span = match voters.required_overlap() {
+            _ if fallback_votes => self.union_of_selected(&criteria.propagation)?,
             0 | 1 => self.union_of_selected(&criteria.propagation)?,
             required_overlap => majority_span(&self.edges, required_overlap)?,
         };
         self.guarantee_of(span, &criteria.propagation)
+    }
+
+    /// Decides which sources are part of the majority of the candidates, and which of them are used.
+    fn vote(&mut self, criteria: &CandidateCriteria, expected: f64) -> Voters {
+        let voters = self.collect_voters(criteria);
+        let overlap = largest_overlap(&mut self.edges, expected);
+        self.mark_selected(criteria, &voters, overlap);
+        voters
+    }
+
+    /// Number of sources that must agree at least.
+    pub(super) fn minimum_agreeing(&self, regular_only: bool) -> usize {
+        let configured = self.config.minimum_agreeing_sources.max(1);
+        let fallback =
+            |source: &&Source| source.options.fallback && !source.options.noselect && !regular_only;
+        match self.sources.iter().filter(fallback).count() {
+            0 => configured,
+            count => configured.min(count),
+        }
+    }
+
+    /// Whether the sources without [`SelectionOptions::fallback`](super::SelectionOptions) were a
+    /// majority by themselves at the last sample, and still answer at `at`.
+    pub fn regular_majority(&self, at: FreeTime) -> bool {
+        self.regular_majority && self.agreement(at).majority
     }
 
     /// Repeats the selection after sources or their options changed, with their last samples. The
@@ -136,7 +187,8 @@ impl Discipline {
     fn collect_voters(&mut self, criteria: &CandidateCriteria) -> Voters {
         let trusted = |source: &Source| source.options.trust && criteria.interval(source).is_some();
         let trusted_only = self.sources.iter().any(trusted);
-        let unanswered = |source: &Source| source.eligible && source.last.is_none();
+        let unanswered =
+            |source: &Source| source.eligible && source.last.is_none() && criteria.admits(source);
         let awaited = |source: &Source| unanswered(source) && source.options.trust;
         let running = self.estimate_exists();
         self.edges.clear();
@@ -163,6 +215,7 @@ impl Discipline {
                 .sources
                 .iter()
                 .filter(|source| (source.eligible || source.samples > 0) && !source.unsteady)
+                .filter(|source| criteria.admits(source))
                 .filter(|source| {
                     !source.options.noselect && (!trusted_only || source.options.trust)
                 })
@@ -202,14 +255,12 @@ impl Discipline {
         });
         let required = |source: &Source| source.selected && source.options.require;
         let satisfied = !self.config.some_required || self.sources.iter().any(required);
-        let majority = decided
-            && satisfied
-            && !voters.awaiting_trusted
-            && agreeing >= self.config.minimum_agreeing_sources.max(1);
+        let minimum = self.minimum_agreeing(criteria.regular_only);
+        let majority = decided && satisfied && !voters.awaiting_trusted && agreeing >= minimum;
         self.agreement = Agreement {
             agreeing,
             candidates,
-            required: voters.required_agreement(self.config.minimum_agreeing_sources),
+            required: voters.required_agreement(minimum),
             majority,
         };
         let permitted = |source: &Source| !voters.trusted_only || source.options.trust;
@@ -217,8 +268,11 @@ impl Discipline {
             |source: &Source| source.selected && permitted(source) && source.options.prefer;
         let preferred_only = self.sources.iter().any(preferred);
         for source in &mut self.sources {
-            source.has_precedence =
-                permitted(source) && (!preferred_only || source.options.prefer) && !source.unsteady;
+            let held_back = source.options.fallback && source.options.noselect;
+            source.has_precedence = permitted(source)
+                && (!preferred_only || source.options.prefer)
+                && !source.unsteady
+                && !held_back;
             source.selected &= majority;
             source.in_use = source.selected && source.has_precedence;
         }

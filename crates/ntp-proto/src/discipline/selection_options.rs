@@ -9,6 +9,7 @@ const PLAIN: SelectionOptions = SelectionOptions {
     trust: false,
     require: false,
     noselect: false,
+    fallback: false,
 };
 
 /// A discipline with four samples of each source. The servers are wrong by the given milliseconds,

@@ -42,6 +42,10 @@ pub struct EngineConfig {
     pub frequency_prior: Option<FrequencyPrior>,
     /// What is known of the time before any measurement.
     pub time_prior: Option<TimePrior>,
+    /// How long too few sources without `fallback` must have been usable before those with it are
+    /// used.
+    #[serde(with = "ntp_time::exact")]
+    pub fallback_after: NtpDuration,
     /// Difference between system and monotonic clock above which a step by another program is
     /// assumed (upstream's `meddling-threshold`). `None` selects the default.
     #[serde(with = "ntp_time::exact")]
@@ -67,6 +71,7 @@ impl Default for EngineConfig {
             manual: false,
             frequency_prior: None,
             time_prior: None,
+            fallback_after: NtpDuration::from_seconds(120),
             meddling_threshold: None,
             leap_handling: LeapHandling::default(),
             clock: ClockFacts {

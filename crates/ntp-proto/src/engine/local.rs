@@ -108,8 +108,8 @@ pub(super) struct LocalReference {
     orphan: Option<(SourceId, Monotonic)>,
     /// Whether the estimate rests on other members of the group.
     on_group: bool,
-    /// Until then, corrections hand over to another reference.
-    handover: Option<Monotonic>,
+    /// Until then, corrections up to this size hand over to another reference.
+    handover: Option<(Monotonic, NtpDuration)>,
     /// When it may become active by the passage of time.
     pub(super) next_due: Option<Monotonic>,
 }
@@ -126,6 +126,11 @@ impl LocalReference {
             handover: None,
             next_due: None,
         }
+    }
+
+    /// Lets the corrections of the next [`HANDOVER_TIME`] be slews, up to `limit`.
+    pub(super) fn begin_handover(&mut self, now: Now, limit: NtpDuration) {
+        self.handover = Some((now.monotonic + HANDOVER_TIME, limit));
     }
 
     /// Lets the clock be stepped again: it was disturbed.
@@ -206,7 +211,7 @@ impl Engine {
             (Some((since, _)), _) if !active => {
                 self.local.active = None;
                 if now.monotonic - since >= RELIED_ON {
-                    self.local.handover = Some(now.monotonic + HANDOVER_TIME);
+                    self.local.begin_handover(now, HANDOVER_LIMIT);
                 }
                 self.emit(Event::LocalTimeEnded {
                     after: now.monotonic - since,
@@ -220,7 +225,7 @@ impl Engine {
     /// from its references.
     pub(super) fn hand_over(&mut self, now: Now, offset: NtpDuration) {
         let handover = self.local.handover;
-        if handover.is_some_and(|until| now.monotonic < until) && offset.abs() <= HANDOVER_LIMIT {
+        if handover.is_some_and(|(until, limit)| now.monotonic < until && offset.abs() <= limit) {
             self.steering.withhold_step();
             self.steering.slew_gap(offset);
         }
@@ -311,7 +316,7 @@ impl Engine {
         }
         let is_real = real >= self.config.discipline.minimum_agreeing_sources.max(1);
         if voters > 0 && core::mem::replace(&mut self.local.on_group, !is_real) && is_real {
-            self.local.handover = Some(now.monotonic + HANDOVER_TIME);
+            self.local.begin_handover(now, HANDOVER_LIMIT);
             self.discipline
                 .replace_sources(self.ledger.free_time(now.system));
         }
@@ -388,7 +393,7 @@ impl Engine {
             return;
         }
         if before.is_some() || self.sync.synchronized {
-            self.local.handover = Some(now.monotonic + HANDOVER_TIME);
+            self.local.begin_handover(now, HANDOVER_LIMIT);
         }
         self.local.orphan = elected.map(|id| (id, now.monotonic));
         for source in before.into_iter().chain(elected) {

@@ -36,6 +36,7 @@
 //! | `view` | status for readers |
 //! | `prediction` | error estimates until the next input |
 //! | `serving` | header fields of our own server |
+//! | `fallback` | when sources with `fallback` take part in the selection |
 //! | `manual` | times that an operator enters |
 //! | `local` | what is served without a source, and the election among orphans |
 //! | `replay` | hooks for recording and replaying |
@@ -45,6 +46,7 @@ mod config;
 mod disruption;
 mod error;
 mod execute;
+mod fallback;
 mod input;
 mod jump_detector;
 mod key_exchange;
@@ -97,6 +99,7 @@ use crate::client::{Association, LocalIdentity};
 use crate::discipline::{Discipline, NoiseLaw, Steering};
 use crate::reference_ids::{BloomFilter, ServerId};
 use crate::server::PhaseFreeClock;
+use fallback::Fallback;
 use jump_detector::JumpDetector;
 use leap::LeapPlan;
 use local::LocalReference;
@@ -168,6 +171,7 @@ pub struct Engine {
     awaiting_clock: bool,
     leap: LeapPlan,
     local: LocalReference,
+    fallback: Fallback,
     manual: ManualTime,
     housekeeping: Monotonic,
     /// Time of the last save, and whether the frequency was known.
@@ -230,6 +234,7 @@ impl Engine {
             awaiting_clock: false,
             leap: LeapPlan::default(),
             local: LocalReference::new(now),
+            fallback: Fallback::default(),
             manual: ManualTime::new(config.manual, prior),
             housekeeping: now.monotonic,
             persisted: None,
@@ -305,6 +310,7 @@ impl Engine {
             Input::ClockApplied(_) | Input::Tick => {}
         }
         self.run_timers(now);
+        self.update_fallback(now);
         self.update_local(now);
         self.refresh_reference_ids(now);
         self.flush_adjustment();
@@ -347,6 +353,7 @@ impl Engine {
                     .map(|(at, query)| (at, Reason::RetryDenied(query))),
             )
             .chain(self.leap.due.map(|at| (at, Reason::LeapSecond)))
+            .chain(self.fallback.next_due.map(|at| (at, Reason::Fallback)))
             .chain(self.local.next_due.map(|at| (at, Reason::LocalTime)))
             .chain([(self.housekeeping, Reason::Housekeeping)])
             .min_by_key(|(at, _)| *at)

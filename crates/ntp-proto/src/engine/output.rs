@@ -135,6 +135,8 @@ pub enum Reason {
     ExchangeKeys(QueryId),
     /// The local reference may become active.
     LocalTime,
+    /// Sources with `fallback` may take part, or be held back again.
+    Fallback,
     /// A leap second takes effect. Until it is detected, the error estimates are off by a second.
     LeapSecond,
 }

@@ -85,6 +85,7 @@ impl Engine {
             tai_offset: self.tai_offset(now),
             leap_list_expires: self.leap_list_expires(),
             local_since: local.map(|(_, since)| since),
+            fallback_since: self.fallback.since(),
             manual: self.manual_entries(now),
         }
     }

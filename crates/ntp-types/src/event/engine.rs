@@ -244,6 +244,19 @@ macro_rules! engine_events {
                 after: NtpDuration,
             } Severity::Info => "local time is not served any more, after {:.0} s", after.as_seconds_f64();
 
+            /// Too few sources without `fallback` have been usable for a while: those with it are used.
+            fallback_started = FallbackStarted {
+                /// How long too few others have been usable.
+                after: NtpDuration,
+            } Severity::Warning => "sources with fallback are used: too few others have been usable for {:.0} s (details: ntp-ctl explain)",
+                          after.as_seconds_f64();
+
+            /// Sources with `fallback` are not used any more: enough others are usable, or none is configured.
+            fallback_ended = FallbackEnded {
+                /// How long they were used.
+                after: NtpDuration,
+            } Severity::Info => "sources with fallback are not used any more, after {:.0} s", after.as_seconds_f64();
+
             /// The majority of the sources suddenly holds another time. The clock is not stepped before they have held it for a while.
             step_pending = StepPending {
                 /// The step that they ask for.

@@ -16,7 +16,7 @@
 //! # Which one votes
 //! The first of the configuration that is polled and answers. A server that is named by its own
 //! entry takes precedence over the same server as a member of a pool, because the pool can replace
-//! it. The one that votes has the options `trust`, `prefer` and `require` of all of its group: they
+//! it, and over the same server with `fallback`. The one that votes has the options `trust`, `prefer` and `require` of all of its group: they
 //! describe the server.
 
 use std::collections::HashMap;
@@ -99,6 +99,7 @@ impl SourceSet {
             (
                 config.selection.noselect,
                 silent,
+                config.selection.fallback,
                 in_pool,
                 source.configured,
             )

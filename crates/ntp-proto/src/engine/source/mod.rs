@@ -298,6 +298,10 @@ impl Source {
                 _ if self.is_unreachable() => SourceState::Unreachable,
                 _ if self.exclusion.is_some() => SourceState::Unusable,
                 _ if self.duplicate_of.is_some() => SourceState::Duplicate,
+                Some(estimate) if self.is_held_back(config) && estimate.last.is_some() => {
+                    SourceState::Standby
+                }
+                _ if self.is_held_back(config) => SourceState::NoSamples,
                 Some(estimate) => estimate.state,
                 None => SourceState::NoSamples,
             },
@@ -366,6 +370,11 @@ impl Source {
             Kind::Ntp(ntp) => ntp.association.reach().is_dead(),
             Kind::RefClock(clock) => clock.is_silent(),
         }
+    }
+
+    /// Whether `fallback` of its configured source excludes it from the selection at present.
+    fn is_held_back(&self, config: &SourceConfig) -> bool {
+        config.selection.fallback && self.selection.noselect && !config.selection.noselect
     }
 
     /// Whether it may be selected: it yields samples, and nothing forbids their use.

@@ -110,6 +110,8 @@ pub(in crate::engine) struct SourceSet {
     pub(in crate::engine) in_use: Vec<Source>,
     /// Whether duplicates and selection options must be determined again.
     pub(in crate::engine) selection_outdated: bool,
+    /// Whether sources with `fallback` take part in the selection.
+    pub(in crate::engine) fallback_takes_part: bool,
     next_query: usize,
 }
 
@@ -119,6 +121,7 @@ impl SourceSet {
             configured: Vec::new(),
             in_use: Vec::new(),
             selection_outdated: false,
+            fallback_takes_part: false,
             next_query: 0,
         };
         for config in configs {

@@ -89,12 +89,24 @@ impl SourceSet {
 
     /// Selection options of the configured source at `index`. An offline source yields no new
     /// measurements, so it is not preferred; its last measurement is used as long as it is fresh.
+    /// One with `fallback` is held back until it takes part; without other sources it is like them.
     pub(in crate::engine) fn selection_at(&self, index: usize) -> SelectionOptions {
         let selection = self.config_at(index).selection;
+        let fallback = selection.fallback && self.has_alternatives();
         SelectionOptions {
             prefer: selection.prefer && self.is_online(index),
+            noselect: selection.noselect || fallback && !self.fallback_takes_part,
+            fallback,
             ..selection
         }
+    }
+
+    /// Whether both sources with `fallback` and others are configured, so that the former can replace
+    /// the latter.
+    pub(in crate::engine) fn has_alternatives(&self) -> bool {
+        let mut options = self.configured.iter().map(|it| it.config.selection);
+        let is = |fallback| move |it: SelectionOptions| !it.noselect && it.fallback == fallback;
+        options.clone().any(is(true)) && options.any(is(false))
     }
 
     /// Sets the online state of the selected sources and returns their names. Due lookups are made
