@@ -277,7 +277,9 @@ fn libc_literal<'l>(line: &'l str, names: &[&str]) -> Option<&'l str> {
         let name = path.rsplit("::").next()?;
         let is_declaration = before.contains("-> ") || before.contains(" for ");
         let is_code = !before.starts_with("//") && !before.starts_with("use ") && !is_declaration;
-        let is_structure = path.strip_prefix("libc::") == Some(name) && !name.is_empty();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let is_type = name.chars().all(is_name) && name.contains(|c: char| c.is_ascii_lowercase());
+        let is_structure = path.strip_prefix("libc::") == Some(name) && is_type;
         (is_code && (is_structure || names.contains(&name))).then_some(name)
     })
 }
@@ -294,6 +296,8 @@ fn literals_of_the_c_library_are_recognised() {
         ("unsafe impl Blank for libc::iovec {}", None),
         ("fn encode(self) -> libc::sock_filter {", None),
         ("use libc::{iovec, mmsghdr};", None),
+        ("extern \"C\" fn on_signal(signal: libc::c_int) {", None),
+        ("if start == libc::MAP_FAILED {", None),
         ("let mut part = libc::iovec::BLANK;", None),
     ] {
         assert_eq!(libc_literal(line, &["iovec"]), found, "{line}");
