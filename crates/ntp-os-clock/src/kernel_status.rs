@@ -198,7 +198,7 @@ mod tests {
 
         #[test]
         fn error_figures_are_clamped(bits: i64) {
-            let micros = i64::from(micros_ceil(NtpDuration::from_bits(bits)));
+            let micros = micros_ceil(NtpDuration::from_bits(bits));
             prop_assert!((0..=MAX_ERROR).contains(&micros));
         }
     }

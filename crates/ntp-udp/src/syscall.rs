@@ -235,6 +235,7 @@ pub(crate) fn receive(
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }
     })?;
     sender.set_len(message.msg_namelen as usize);
+    #[allow(clippy::unnecessary_cast, reason = "musl declares a shorter number")]
     control.set_len(message.msg_controllen as usize);
     Ok((len.min(payload.len()), message.msg_flags))
 }
