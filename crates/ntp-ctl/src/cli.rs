@@ -16,7 +16,7 @@ use ntp_time::SystemTime;
 use crate::console::Failure;
 use crate::daemon_command::DaemonCommand;
 use crate::format::time;
-use crate::migrate::Dialect;
+use crate::migrate::Migrate;
 use ntp_types::source::SrvVerification;
 
 /// Width of help texts on wider terminals: longer lines are hard to read.
@@ -186,14 +186,11 @@ pub(crate) enum Command {
     },
     /// Set the clock once from the configured sources, without the daemon; asks for confirmation
     ForceSync(ForceSync),
-    /// Convert the configuration file of another time daemon to ntp.toml
-    Migrate {
-        /// File to convert, such as /etc/chrony/chrony.conf or /etc/ntp.conf
-        file: PathBuf,
-        /// Daemon of the file, if not clear from its name
-        #[arg(long, value_name = "DAEMON")]
-        from: Option<Dialect>,
-    },
+    /// Convert the configuration of another time daemon to ntp.toml
+    ///
+    /// Files that it includes and the options of the service in /etc/default or /etc/sysconfig are
+    /// converted, too.
+    Migrate(Migrate),
 }
 
 #[derive(Args, Clone, Debug, PartialEq, Eq)]

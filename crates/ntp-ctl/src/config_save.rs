@@ -15,7 +15,7 @@
 //! invalid afterwards, the previous one is restored.
 
 use std::fs;
-use std::io::{self, ErrorKind, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, NoInput};
@@ -265,18 +265,7 @@ fn value(text: &str) -> Option<Value> {
 fn write(path: &Path, text: &str) -> io::Result<()> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder)?;
-    // Hidden, so that a concurrent reload ignores it.
-    let temporary = folder.join(format!(".{NAME}.new"));
-    let written = ntp_files::create(&temporary, 0o666).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        ntp_files::sync_directory(folder)
-    });
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
+    ntp_files::replace(path, text.as_bytes(), 0o666, None)
 }
 
 /// Checks that all files together are valid; restores the previous file otherwise.

@@ -211,7 +211,7 @@ fn run_command(
             };
             nts::run(&check, json, console)
         }
-        Command::Migrate { file, from } => migrate::run(file, *from, json, console),
+        Command::Migrate(options) => migrate::run(config, options, json, console),
         Command::Replay { file, svg, all } => {
             replay::run(file, svg.as_deref(), *all, json, console)
         }

@@ -25,18 +25,18 @@ pub(crate) fn state(json: &str) -> State {
 }
 
 /// Result of a command.
-struct Outcome {
+pub(crate) struct Outcome {
     succeeded: bool,
-    code: u8,
-    out: String,
-    err: String,
+    pub(crate) code: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 fn no_clock(_: &Loaded) -> Result<Box<dyn OneShot>, Box<dyn Error>> {
     Err("tests set no clock".into())
 }
 
-fn ntp_ctl(arguments: &[&str]) -> Outcome {
+pub(crate) fn ntp_ctl(arguments: &[&str]) -> Outcome {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut console = Console {
         out: Escaping::new(&mut out, false),

@@ -19,7 +19,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
@@ -179,6 +179,46 @@ pub fn create(path: &Path, mode: u32) -> io::Result<File> {
     let file = open_or_create(path, OpenOptions::new().mode(mode))?;
     file.set_len(0)?;
     Ok(file)
+}
+
+/// Replaces a file: others see the old or the new content, also after a loss of power. The new file
+/// has the permissions `mode` and the owner (user and group), that of the process if `None`.
+///
+/// The directory may belong to another user: no link in it is followed.
+///
+/// # Errors
+/// Those of open(2), write(2), fchown(2) and rename(2). The old file is kept then.
+pub fn replace(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    owner: Option<(u32, u32)>,
+) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // Hidden, so that readers of a directory ignore it.
+    let temporary = path.with_file_name(format!(".{name}.new"));
+    // Left by an interrupted replacement.
+    let _ = fs::remove_file(&temporary);
+    let write = || {
+        let mut options = OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(&temporary)?;
+        if let Some((user, group)) = owner {
+            std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
+        }
+        file.write_all(content)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        sync_directory(path.parent().unwrap_or_else(|| Path::new(".")))
+    };
+    let written = write();
+    if written.is_err() {
+        let _ = fs::remove_file(&temporary);
+    }
+    written
 }
 
 /// Opens a file for reading and writing with its contents, or creates it with the permissions

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 
 use super::table::{Conversion, OptionRow, names};
-use super::{Dialect, chrony, migrate, ntpd, openntpd, timesyncd};
+use super::{Dialect, chrony, migrate_text, ntpd, openntpd, timesyncd};
 
 /// Directives of chrony 4.9 and of earlier versions.
 const CHRONY: &[&str] = &[
@@ -241,8 +241,8 @@ fn settings(toml: &str) -> Vec<&str> {
 
 /// Asserts that `with` differs from `without` in its settings, or has a remark with `word`.
 fn assert_accounted(dialect: Dialect, without: &str, with: &str, word: &str) {
-    let before = migrate(dialect, "x", without).toml;
-    let after = migrate(dialect, "x", with).toml;
+    let before = migrate_text(dialect, without).toml;
+    let after = migrate_text(dialect, with).toml;
     let number = with.lines().count();
     let mut remarks = after.lines().filter(|line| {
         let numbers = line.strip_prefix("# line").unwrap_or_default();
@@ -404,7 +404,7 @@ fn unknown_words_are_named() {
         (Dialect::Openntpd, "listen on * frobnicate"),
         (Dialect::Timesyncd, "[Time]\nFrobnicate=1"),
     ] {
-        let toml = migrate(dialect, "x", text).toml.to_lowercase();
+        let toml = migrate_text(dialect, text).toml.to_lowercase();
         assert!(toml.contains("frobnicate"), "{text}\n{toml}");
     }
 }

@@ -10,6 +10,7 @@ use core::fmt::Write as _;
 
 use ntp_config::Config;
 
+use super::input::Input;
 use super::lines::Line;
 
 /// A section: comments, keys in order, then tables that belong to it.
@@ -139,17 +140,15 @@ impl Remarks {
         }
     }
 
-    fn write(&self, lost: bool, heading: &str, out: &mut String) {
+    fn write(&self, lost: bool, heading: &str, input: &Input, out: &mut String) {
         let mut remarks: Vec<_> = self.0.iter().filter(|it| it.lost == lost).collect();
         remarks.sort_by_key(|it| it.lines.first().copied());
         if !remarks.is_empty() {
             let _ = writeln!(out, "\n# {heading}:");
         }
         for it in remarks {
-            let lines: Vec<_> = it.lines.iter().map(ToString::to_string).collect();
-            let plural = if lines.len() == 1 { "" } else { "s" };
-            let lines = lines.join(", ");
-            let _ = writeln!(out, "#\n# line{plural} {lines}: {}", one_line(&it.text));
+            let places = input.places(&it.lines);
+            let _ = writeln!(out, "#\n# {}: {}", one_line(&places), one_line(&it.text));
             let _ = writeln!(out, "#     {}", one_line(&it.why));
         }
     }
@@ -193,6 +192,8 @@ pub(super) struct Draft {
     sections: [Table; SECTIONS.len()],
     /// Line number, text and path of the directive with the file of symmetric keys.
     key_file: Option<(usize, String, String)>,
+    /// File with the frequency of the oscillator.
+    pub(super) drift_file: Option<String>,
     pub(super) remarks: Remarks,
 }
 
@@ -237,6 +238,11 @@ impl Draft {
         section.set("minimum-agreeing-sources", minimum);
     }
 
+    /// Sets which clock is steered.
+    pub(super) fn set_clock_kind(&mut self, kind: &str) {
+        self.section("[clock]").set_text("kind", kind);
+    }
+
     /// Adds a comment above a section that exists once.
     pub(super) fn comment(&mut self, heading: &str, text: impl Into<String>) {
         self.section(heading).comment(text);
@@ -271,10 +277,14 @@ impl Draft {
     }
 
     /// Completes what depends on the whole file.
-    pub(super) fn finish(&mut self) {
+    pub(super) fn finish(&mut self, input: &Input) {
+        for note in &input.notes {
+            self.remarks
+                .add(note.lost, note.line, &note.text, &note.why);
+        }
         self.remove_invalid_elements();
-        self.remove_duplicates();
-        self.finish_keys();
+        self.remove_duplicates(input);
+        self.finish_keys(input);
         self.finish_key_exchange();
         self.finish_minimum();
         self.section("[observability]")
@@ -294,7 +304,7 @@ impl Draft {
     }
 
     /// Of equal sections, and of servers of one address, the first one is kept.
-    fn remove_duplicates(&mut self) {
+    fn remove_duplicates(&mut self, input: &Input) {
         let mut kept: Vec<Element> = Vec::new();
         for element in self.elements.drain(..) {
             let same = |it: &&Element| {
@@ -306,12 +316,12 @@ impl Draft {
                 Some(first) if first.table == element.table => self.remarks.not_needed(
                     element.line,
                     &element.text,
-                    &format!("the same as line {}", first.line),
+                    &format!("the same as {}", input.place(first.line)),
                 ),
                 Some(first) => self.remarks.unsupported(
                     element.line,
                     &element.text,
-                    &format!("the address is that of line {}", first.line),
+                    &format!("the address is that of {}", input.place(first.line)),
                 ),
                 None => kept.push(element),
             }
@@ -321,8 +331,8 @@ impl Draft {
 
     /// Key numbers require a key file, and the key file is kept only if a source or a server can
     /// use it: distributions configure one that often does not exist.
-    fn finish_keys(&mut self) {
-        let Some((line, text, path)) = self.key_file.take() else {
+    fn finish_keys(&mut self, input: &Input) {
+        let Some((line, text, path)) = &self.key_file else {
             for element in &mut self.elements {
                 if element.heading == SOURCE && element.table.remove("key") {
                     let why = "no key file configured; see [keys] in the manual";
@@ -333,12 +343,21 @@ impl Draft {
         };
         let uses = |it: &Element| it.heading == SERVER || it.table.get("key").is_some();
         if self.elements.iter().any(uses) {
+            let path = path.clone();
             let section = self.section("[keys]");
-            section.comment("the user ntpd-rs must be able to read this file");
-            section.set_text("path", &path);
+            if input.key_copy.is_none() {
+                section.comment("the user ntpd-rs must be able to read this file");
+            }
+            section.set_text("path", input.key_copy.as_ref().unwrap_or(&path));
         } else {
-            self.remarks.not_needed(line, &text, "no source uses a key");
+            self.remarks.not_needed(*line, text, "no source uses a key");
+            self.key_file = None;
         }
+    }
+
+    /// The file of symmetric keys that the configuration uses.
+    pub(super) fn key_file(&self) -> Option<&str> {
+        self.key_file.as_ref().map(|(.., path)| path.as_str())
     }
 
     /// Servers of keys are kept only if a server answers their clients.
@@ -392,15 +411,18 @@ impl Draft {
         out
     }
 
-    /// Formats the draft as `ntp.toml`; `origin` is the name of the converted file.
-    pub(super) fn render(&self, origin: &str) -> String {
-        let mut out = format!(
-            "# Converted from {}. Read the comments, and check with `ntp-ctl validate`.\n",
-            one_line(origin)
-        );
+    /// Formats the draft as `ntp.toml`.
+    pub(super) fn render(&self, input: &Input) -> String {
+        let mut out = String::new();
+        for file in &input.files {
+            let _ = writeln!(out, "# Converted from {}.", one_line(file));
+        }
+        out.push_str("# Read the comments, and check with `ntp-ctl validate`.\n");
         out.push_str(&self.text());
-        self.remarks.write(true, "Without an equivalent", &mut out);
-        self.remarks.write(false, "Needs no equivalent", &mut out);
+        self.remarks
+            .write(true, "Without an equivalent", input, &mut out);
+        self.remarks
+            .write(false, "Needs no equivalent", input, &mut out);
         out
     }
 }

@@ -17,44 +17,80 @@ mod completeness;
 mod draft;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod input;
 mod lines;
+mod locate;
 mod ntpd;
 mod openntpd;
 mod ref_clock;
+mod service;
 mod source;
 mod table;
 mod timesyncd;
+mod write;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use ntp_files::MAX_TEXT;
 use serde_json::json;
 
 use crate::console::{Console, Failure};
+use input::{Input, Root};
+use lines::Syntax;
+use table::Conversion;
 
-/// Converts the file and prints the result.
+/// Options of `migrate`.
+#[derive(clap::Args, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Migrate {
+    /// Directory or file to convert, such as /etc/chrony or /etc/ntp.conf
+    path: PathBuf,
+    /// Daemon of the file, if not clear from its name
+    #[arg(long, value_name = "DAEMON")]
+    from: Option<Dialect>,
+    /// Replace the configuration file, copy the key file beside it, and take over the frequency of
+    /// the clock; the old file is kept as ntp.toml.old
+    #[arg(long, short)]
+    write: bool,
+    /// Look up all paths below this directory, as for the image of another machine
+    #[arg(
+        long,
+        value_name = "DIRECTORY",
+        default_value = "/",
+        hide_default_value = true
+    )]
+    root: PathBuf,
+}
+
+/// Converts the configuration and prints the result.
 pub(crate) fn run(
-    path: &Path,
-    dialect: Option<Dialect>,
+    config: Option<&Path>,
+    options: &Migrate,
     json: bool,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
-    let bytes = ntp_files::read_input(path, MAX_TEXT)
-        .map_err(|error| Failure::Error(format!("Could not read {}: {error}", path.display())))?;
-    let text = String::from_utf8_lossy(&bytes);
-    let Some(dialect) = dialect.or_else(|| Dialect::detect(path, &text)) else {
-        return Err(Failure::Error(format!(
-            "Unknown format of {}; use --from chrony, ntpd, openntpd or timesyncd",
-            path.display()
-        )));
+    let root = Root(options.root.clone());
+    let path = &options.path;
+    let (dialect, mut input) = locate::read(&root, path, options.from).map_err(Failure::Error)?;
+    let target = config.unwrap_or_else(|| Path::new(ntp_config::DEFAULT_PATH));
+    if options.write {
+        input.key_copy = Some(write::key_file(target).display().to_string());
+    }
+    let migrated = migrate(dialect, &input);
+    let written = match options.write {
+        true => write::write(&migrated, &root, target)?,
+        false => Vec::new(),
     };
-    let migrated = migrate(dialect, &path.display().to_string(), &text);
     if json {
         return console.print_json(&json!({
             "done": true, "toml": migrated.toml, "unsupported_lines": migrated.unsupported,
+            "files": input.files, "written": written,
         }));
     }
-    console.print(&migrated.toml)?;
+    if !options.write {
+        console.print(&migrated.toml)?;
+    }
+    for file in &written {
+        writeln!(console.out, "Written: {}", file.display())?;
+    }
     if migrated.unsupported > 0 {
         console.message(format_args!(
             "{}: {} without an equivalent; see the comments at the end",
@@ -82,6 +118,16 @@ pub(crate) enum Dialect {
 }
 
 impl Dialect {
+    /// Syntax of its file.
+    fn syntax(self) -> &'static Syntax {
+        match self {
+            Self::Chrony => &chrony::Chrony::SYNTAX,
+            Self::Ntpd => &ntpd::Ntpd::SYNTAX,
+            Self::Openntpd => &openntpd::Openntpd::SYNTAX,
+            Self::Timesyncd => &timesyncd::Timesyncd::SYNTAX,
+        }
+    }
+
     /// Detects the daemon by the name of the file, then by its content.
     pub(crate) fn detect(path: &Path, text: &str) -> Option<Self> {
         let name = path
@@ -130,25 +176,39 @@ impl Dialect {
 /// A converted file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Migrated {
+    dialect: Dialect,
     /// The text of `ntp.toml`.
     pub(crate) toml: String,
     /// Number of lines and options without an equivalent.
     pub(crate) unsupported: usize,
+    /// The file of symmetric keys that it uses.
+    key_file: Option<String>,
+    /// File with the frequency of the oscillator.
+    drift_file: Option<String>,
 }
 
-/// Converts `text`, which was read from `origin`.
-pub(crate) fn migrate(dialect: Dialect, origin: &str, text: &str) -> Migrated {
+/// Converts a configuration.
+fn migrate(dialect: Dialect, input: &Input) -> Migrated {
     let mut draft = match dialect {
-        Dialect::Chrony => chrony::draft(text),
-        Dialect::Ntpd => ntpd::draft(text),
-        Dialect::Openntpd => openntpd::draft(text),
-        Dialect::Timesyncd => timesyncd::draft(text),
+        Dialect::Chrony => chrony::draft(input),
+        Dialect::Ntpd => ntpd::draft(input),
+        Dialect::Openntpd => openntpd::draft(input),
+        Dialect::Timesyncd => timesyncd::draft(input),
     };
-    draft.finish();
+    draft.finish(input);
     Migrated {
+        dialect,
         unsupported: draft.lost(),
-        toml: draft.render(origin),
+        toml: draft.render(input),
+        key_file: draft.key_file().map(str::to_owned),
+        drift_file: draft.drift_file,
     }
+}
+
+/// Converts the text of a single file.
+#[cfg(any(test, fuzzing))]
+fn migrate_text(dialect: Dialect, text: &str) -> Migrated {
+    migrate(dialect, &Input::single("the file", text))
 }
 
 #[cfg(test)]

@@ -6,15 +6,17 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::draft::{Draft, SERVER, Table};
+use super::input::Input;
 use super::lines::{Continuation, Line, Syntax};
+use super::service::OWN_USER;
 use super::source::{self, Source};
 use super::table::Fate::{Converted, Unsupported};
 use super::table::{Conversion, Directive, OptionFate, OptionRow, convert_options};
 
 /// Converts the file.
-pub(super) fn draft(file: &str) -> Draft {
+pub(super) fn draft(input: &Input) -> Draft {
     let mut openntpd = Openntpd::default();
-    openntpd.convert(file);
+    openntpd.convert(input);
     let mut draft = openntpd.draft;
     let section = "[synchronization]";
     draft.comment(
@@ -50,6 +52,14 @@ impl Conversion for Openntpd {
         ("constraint constraints", Unsupported("time from HTTPS is not supported: use authenticated sources of mode `nts`")),
         ("query", Unsupported("the kernel chooses the route of requests")),
         ("rtable", Unsupported(NO_TABLES)),
+    ];
+
+    #[rustfmt::skip]
+    const COMMAND_LINE: &'static [OptionRow<Self>] = &[
+        ("-f", 1, OptionFate::NotNeeded("names the converted file")),
+        ("-s", 0, OptionFate::NotNeeded("ntpd-rs steps the clock at start if the offset is too large to slew")),
+        ("-d -S -v", 0, OptionFate::NotNeeded("the service unit starts ntpd-rs; see [observability] for the log")),
+        ("-p", 1, OptionFate::NotNeeded(OWN_USER)),
     ];
 
     fn draft(&mut self) -> &mut Draft {

@@ -128,18 +128,20 @@ impl Source {
             self.port.take()
         };
         table.set_text("address", &address(host, port.as_deref()));
+        let single = self.count.as_deref() == Some("1");
+        if self.nts && self.pool && !single {
+            table.comment("one server of the pool; add others as separate sources");
+        }
         match self.count.take() {
             Some(count) if self.pool && !self.nts => {
                 self.keys.push(("maxsources", "count", count));
             }
+            Some(_) if self.pool && single => {}
             Some(count) => {
                 let why = "only for a pool without `nts`; add the servers as separate sources";
                 remarks.unsupported(number, &text("maxsources", &count), why);
             }
             None => {}
-        }
-        if self.nts && self.pool {
-            table.comment("one server of the pool; add others as separate sources");
         }
         self.write_polls(line, &mut table, &mut remarks);
         if self.nts {

@@ -6,7 +6,9 @@
 //! silently; a test walks all tables.
 
 use super::draft::{Draft, Remarks};
+use super::input::Input;
 use super::lines::{Line, Syntax};
+use super::service;
 
 /// What becomes of a directive.
 pub(super) enum Fate<S> {
@@ -41,14 +43,17 @@ pub(super) trait Conversion: Sized + 'static {
     const SYNTAX: Syntax;
     /// All directives.
     const DIRECTIVES: &'static [Directive<Self>];
+    /// All options of the command line.
+    const COMMAND_LINE: &'static [OptionRow<Self>] = &[];
 
     fn draft(&mut self) -> &mut Draft;
 
-    /// Converts the lines of a file.
-    fn convert(&mut self, file: &str) {
-        for line in &Self::SYNTAX.lines(file) {
+    /// Converts all lines, and the options of the service.
+    fn convert(&mut self, input: &Input) {
+        for line in &Self::SYNTAX.lines(&input.text) {
             self.convert_line(&Self::SYNTAX.split(line));
         }
+        service::convert(self, input);
     }
 
     /// Converts a line by the table.
@@ -77,7 +82,11 @@ pub(super) fn convert_options<S>(
     let mut remarks = Remarks::default();
     let mut words = words.iter().copied();
     while let Some(word) = words.next() {
-        let name = word.to_ascii_lowercase();
+        // Letters of a command line are distinguished by case.
+        let name = match word.starts_with('-') {
+            true => word.to_owned(),
+            false => word.to_ascii_lowercase(),
+        };
         let Some((_, values, fate)) = row(table, |row| row.0, &name) else {
             remarks.unsupported(line.number, word, "unknown option");
             continue;

@@ -4,6 +4,7 @@
 //! majority.
 
 use super::draft::{Draft, SOURCE, Table};
+use super::input::Input;
 use super::lines::{Continuation, Line, Syntax};
 use super::table::Fate::{Converted, NotNeeded};
 use super::table::{Conversion, Directive, INVALID};
@@ -12,9 +13,9 @@ use super::table::{Conversion, Directive, INVALID};
 const POOL: &str = "ntpd-rs.pool.ntp.org";
 
 /// Converts the file.
-pub(super) fn draft(file: &str) -> Draft {
+pub(super) fn draft(input: &Input) -> Draft {
     let mut timesyncd = Timesyncd::default();
-    for line in &Timesyncd::SYNTAX.lines(file) {
+    for line in &Timesyncd::SYNTAX.lines(&input.text) {
         let line = Timesyncd::SYNTAX.split(line);
         if line.text.starts_with('[') {
             if !line.text.eq_ignore_ascii_case("[time]") {
@@ -34,6 +35,7 @@ pub(super) fn draft(file: &str) -> Draft {
         };
         timesyncd.convert_line(&assignment);
     }
+    timesyncd.built_in = built_in(&input.text);
     timesyncd.finish()
 }
 
@@ -46,6 +48,7 @@ pub(super) struct Timesyncd {
     draft: Draft,
     servers: Vec<Server>,
     fallback: Vec<Server>,
+    built_in: Vec<Server>,
     /// Shortest and longest poll interval in log2 seconds.
     polls: (Option<i32>, Option<i32>),
 }
@@ -92,7 +95,13 @@ impl Timesyncd {
     }
 
     fn finish(mut self) -> Draft {
-        if self.servers.is_empty() {
+        if self.servers.is_empty() && self.fallback.is_empty() {
+            self.servers = self.built_in;
+            if !self.servers.is_empty() {
+                let comment = "the built-in servers of timesyncd, as its file states them";
+                self.draft.comment("[synchronization]", comment);
+            }
+        } else if self.servers.is_empty() {
             self.servers = self.fallback;
         } else {
             let why = "timesyncd uses these only without NTP=; add them as [[source]] if needed";
@@ -126,6 +135,20 @@ impl Timesyncd {
         }
         self.draft
     }
+}
+
+/// The servers that are built in: the packaged file has them as a comment, as it has all defaults.
+fn built_in(text: &str) -> Vec<Server> {
+    let mut found = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        if let Some(names) = line.trim().strip_prefix("#FallbackNTP=") {
+            let names = names.split_whitespace();
+            found = names
+                .map(|it| (it.to_owned(), index + 1, line.to_owned()))
+                .collect();
+        }
+    }
+    found
 }
 
 /// The range of poll intervals, if one of its ends is set.

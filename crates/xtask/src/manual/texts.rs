@@ -116,7 +116,7 @@ pub(super) const CTL: Texts = Texts {
         ),
         (
             "Convert the configuration of chrony:",
-            "ntp-ctl migrate /etc/chrony/chrony.conf > /etc/ntpd-rs/ntp.toml",
+            "ntp-ctl migrate /etc/chrony && ntp-ctl migrate --write /etc/chrony",
         ),
     ],
     files: &[

@@ -4,8 +4,10 @@ mod access;
 mod serving;
 
 use super::draft::{Draft, LOCAL, SOURCE, Table, quoted};
+use super::input::Input;
 use super::lines::{Continuation, Line, Syntax, number};
 use super::ref_clock::{self, NO_DRIVER, RefClock};
+use super::service::{OTHER_FILE, OWN_USER};
 use super::source::{self, ANY_FAMILY, Source};
 use super::table::Fate::{Converted, NotNeeded, Unsupported};
 use super::table::{Conversion, Directive, INVALID, OptionFate, OptionRow, convert_options};
@@ -14,12 +16,12 @@ pub(super) use serving::RATE_LIMIT_OPTIONS;
 use serving::{Part, Serving};
 
 /// Converts the file.
-pub(super) fn draft(file: &str) -> Draft {
+pub(super) fn draft(input: &Input) -> Draft {
     let mut chrony = Chrony::default();
-    for line in &Chrony::SYNTAX.lines(file) {
+    for line in &Chrony::SYNTAX.lines(&input.text) {
         chrony.collect_authorities(&Chrony::SYNTAX.split(line));
     }
-    chrony.convert(file);
+    chrony.convert(input);
     chrony.finish()
 }
 
@@ -88,7 +90,8 @@ impl Conversion for Chrony {
         ("ntsntpserver", Converted(|it, line| it.serve(line, Serving::ntp_server))),
         ("maxntsconnections", Converted(|it, line| it.serve(line, Serving::connections))),
 
-        ("driftfile dumpdir dumponexit ntsdumpdir ntscachedir", NotNeeded(STATE)),
+        ("driftfile", Converted(Self::drift_file)),
+        ("dumpdir dumponexit ntsdumpdir ntscachedir", NotNeeded(STATE)),
         ("logdir logbanner", NotNeeded("log lines go to the journal, or to [observability] log-path")),
         ("cmdport bindcmdaddress", NotNeeded(CHRONYC)),
         ("bindcmddevice cmdratelimit cmddeny", NotNeeded(NO_REMOTE_CONTROL)),
@@ -110,8 +113,7 @@ impl Conversion for Chrony {
         ("lock_all sched_priority", Unsupported(SET_IN_UNIT)),
         ("opencommands", Unsupported(CHRONYC)),
         ("cmdallow", Unsupported(NO_REMOTE_CONTROL)),
-        ("confdir include", Unsupported("migrate these files separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d")),
-        ("sourcedir", Unsupported("migrate these files separately; sources are in /etc/ntpd-rs/sources.d")),
+        ("confdir include sourcedir", Unsupported(super::input::NOT_READ)),
         ("hwtimestamp hwtstimeout maxtxbuffers", Unsupported("kernel timestamps are used; hardware timestamps are not in this version")),
         ("ptpport ptpdomain", Unsupported("NTP over PTP is not supported")),
         ("manual", Converted(|it, line| it.draft.set(line, "[clock]", "manual", true))),
@@ -127,6 +129,25 @@ impl Conversion for Chrony {
         ("authselectmode", Unsupported("authenticated sources have no precedence: configure only authenticated ones to use no others")),
         ("nosystemcert", Unsupported("the authorities of the system are always trusted; certificate-authority of a source adds to them")),
         ("nocerttimecheck", Unsupported("use certificate-time-leniency in [synchronization] for clocks that are wrong at start")),
+    ];
+
+    #[rustfmt::skip]
+    const COMMAND_LINE: &'static [OptionRow<Self>] = &[
+        ("-x", 0, OptionFate::Converted(|it, _| { it.draft.set_clock_kind("none"); Ok(()) })),
+        ("-F", 1, OptionFate::NotNeeded("[sandbox] restricts system calls and files by default")),
+        ("-u", 1, OptionFate::NotNeeded(OWN_USER)),
+        ("-U -n -d", 0, OptionFate::NotNeeded(OWN_USER)),
+        ("-r", 0, OptionFate::NotNeeded("the frequency is kept in [state] directory; measurements are made anew")),
+        ("-R", 0, OptionFate::NotNeeded("a restart steps only what is too large to slew")),
+        ("-s", 0, OptionFate::NotNeeded("the kernel sets the clock from the real-time clock; without one, set-clock-forward in [state] has its effect")),
+        ("-l", 1, OptionFate::NotNeeded("log lines go to the journal, or to [observability] log-path")),
+        ("-L", 1, OptionFate::NotNeeded("see log-level in [observability]")),
+        ("-m", 0, OptionFate::Unsupported(SET_IN_UNIT)),
+        ("-P", 1, OptionFate::Unsupported(SET_IN_UNIT)),
+        ("-f", 1, OptionFate::Unsupported(OTHER_FILE)),
+        ("-4 -6", 0, OptionFate::Unsupported(ANY_FAMILY)),
+        ("-q -Q -p -v", 0, OptionFate::Unsupported("use `ntp-ctl force-sync`, `query` or `config show`")),
+        ("-t", 1, OptionFate::Unsupported("the daemon does not end by itself")),
     ];
 
     fn draft(&mut self) -> &mut Draft {
@@ -349,6 +370,11 @@ impl Chrony {
         for (key, seconds) in local.conditions {
             self.draft.set(line, LOCAL, key, seconds);
         }
+    }
+
+    fn drift_file(&mut self, line: &Line<'_>) {
+        self.draft.drift_file = line.words.first().map(|&path| path.to_owned());
+        self.draft.not_needed(line, super::write::DRIFT);
     }
 
     fn keyfile(&mut self, line: &Line<'_>) {

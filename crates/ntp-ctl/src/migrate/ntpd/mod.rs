@@ -6,8 +6,10 @@ mod restrict;
 mod serving;
 
 use super::draft::{Draft, LOCAL, SOURCE, quoted};
+use super::input::Input;
 use super::lines::{Continuation, Line, Syntax, number};
 use super::ref_clock::{self, NO_DRIVER, RefClock};
+use super::service::{OTHER_FILE, OWN_USER};
 use super::source::{self, ANY_FAMILY, Source};
 use super::table::Fate::{Converted, NotNeeded, Unsupported};
 use super::table::{Conversion, Directive, INVALID, OptionFate, OptionRow, convert_options};
@@ -20,9 +22,9 @@ pub(super) use {
 };
 
 /// Converts the file.
-pub(super) fn draft(file: &str) -> Draft {
+pub(super) fn draft(input: &Input) -> Draft {
     let mut ntpd = Ntpd::default();
-    ntpd.convert(file);
+    ntpd.convert(input);
     ntpd.finish()
 }
 
@@ -72,7 +74,10 @@ impl Conversion for Ntpd {
         ("tinker", Converted(Self::tinker)),
         ("nts", Converted(|it, line| it.nts.add(&mut it.draft, line))),
 
-        ("driftfile", NotNeeded("the frequency is kept in [state] directory, /var/lib/ntpd-rs if unset")),
+        ("driftfile", Converted(|it, line| {
+            it.draft.drift_file = line.words.first().map(|&path| path.to_owned());
+            it.draft.not_needed(line, super::write::DRIFT);
+        })),
         ("logconfig logfile", NotNeeded("log lines go to the journal, or to [observability] log-path")),
         ("trustedkey", NotNeeded("all keys of the file are trusted")),
         ("requestkey controlkey mru", NotNeeded("no remote control over the network; modes 6 and 7 are not supported")),
@@ -86,12 +91,28 @@ impl Conversion for Ntpd {
         ("ntpsigndsocket", Unsupported("Microsoft's authentication (MS-SNTP) is not supported")),
         ("broadcast broadcastclient multicastclient manycastclient manycastserver broadcastdelay", Unsupported(NO_BROADCAST)),
         ("peer", Unsupported("symmetric mode is not supported: configure each host as a server of the other")),
-        ("includefile", Unsupported("migrate this file separately; drop-ins are in /etc/ntpd-rs/ntp.toml.d")),
+        ("includefile", Unsupported(super::input::NOT_READ)),
         ("unpeer unconfig", Unsupported("remove the source instead")),
         ("extra port", Unsupported("add a [[server]] with another port")),
         ("trap", Unsupported("traps are not supported; use the metrics for alerts (docs/monitoring.md)")),
         ("dscp qos", Unsupported("the traffic class of packets is not set")),
         ("tick calldelay reset setvar ttl pollskewlist phone simulate", Unsupported("no equivalent")),
+    ];
+
+    #[rustfmt::skip]
+    const COMMAND_LINE: &'static [OptionRow<Self>] = &[
+        ("-g --panicgate", 0, OptionFate::NotNeeded("the limit of the first correction is startup-step-panic-threshold: any amount forward, a day back")),
+        ("-N --nice", 0, OptionFate::NotNeeded("packets are timestamped by the kernel, so the priority of the process does not matter")),
+        ("-p --pidfile -u --user -i --jaildir", 1, OptionFate::NotNeeded(OWN_USER)),
+        ("-n --nofork -b --bcastsync", 0, OptionFate::NotNeeded("the service unit starts ntpd-rs")),
+        ("-l --logfile", 1, OptionFate::NotNeeded("log lines go to the journal, or to [observability] log-path")),
+        ("-d --debug_level -D --set-debug-level", 0, OptionFate::NotNeeded("see log-level in [observability]")),
+        ("-f --driftfile", 1, OptionFate::Converted(|it, value| { it.draft.drift_file = Some(value.to_owned()); Ok(()) })),
+        ("-c --configfile", 1, OptionFate::Unsupported(OTHER_FILE)),
+        ("-k --keyfile -s --statsdir -t --trustedkey -v --var -V --dvar -I --interface", 1, OptionFate::Unsupported("add the directive of the configuration file, and migrate again")),
+        ("-x --slew", 0, OptionFate::Unsupported("disables steps under 600 s: ntpd-rs steps in the first updates only")),
+        ("-P --priority", 1, OptionFate::NotNeeded("packets are timestamped by the kernel, so the priority of the process does not matter")),
+        ("-q --quit -w --wait-sync -L --novirtualips -m --mdns -4 --ipv4 -6 --ipv6 -M --modifymmtimer -U --updateinterval -a --authreq -A --authnoreq", 0, OptionFate::Unsupported("no equivalent")),
     ];
 
     fn draft(&mut self) -> &mut Draft {
@@ -150,6 +171,8 @@ pub(super) const DISABLE_FLAGS: &[OptionRow<Ntpd>] = &[
 pub(super) struct Tos {
     minimum: Option<u32>,
     maximum: Option<usize>,
+    /// Number and text of the line that sets it.
+    maximum_line: Option<(usize, String)>,
     orphan: Option<u8>,
     orphan_wait: Option<f64>,
 }
@@ -162,7 +185,7 @@ pub(super) const TOS_OPTIONS: &[OptionRow<Tos>] = &[
     })),
     ("maxclock", 1, OptionFate::Converted(|it, value| {
         it.maximum = Some(value.parse().map_err(|_| INVALID)?);
-        Err("limits the servers of pools here; other sources are all used")
+        Ok(())
     })),
     ("orphan", 1, OptionFate::Converted(|it, value| {
         it.orphan = Some(value.parse::<u8>().map_err(|_| INVALID)?.clamp(1, 15));
@@ -387,6 +410,13 @@ impl Ntpd {
     fn tos(&mut self, line: &Line<'_>) {
         let remarks = convert_options(&mut self.tos, line, &line.words, TOS_OPTIONS);
         self.draft.remarks.append(remarks);
+        if line
+            .words
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case("maxclock"))
+        {
+            self.tos.maximum_line = Some((line.number, line.text.to_owned()));
+        }
         if let Some(stratum) = self.tos.orphan {
             self.draft.set(line, LOCAL, "stratum", stratum);
             self.draft.set(line, LOCAL, "orphan", true);
@@ -427,6 +457,12 @@ impl Ntpd {
         const MAX_SOURCES: usize = 10;
         let pools = self.draft.tables(SOURCE).filter(|it| it.has_mode("pool"));
         let pools = pools.count();
+        if let Some((line, text)) = &self.tos.maximum_line
+            && self.draft.tables(SOURCE).count() != pools
+        {
+            let why = "limits the servers of pools here; other sources are all used";
+            self.draft.remarks.unsupported(*line, text, why);
+        }
         let most = self.tos.maximum.unwrap_or(MAX_SOURCES);
         if pools > 2 || (pools > 0 && self.tos.maximum.is_some()) {
             for pool in self.draft.tables(SOURCE).filter(|it| it.has_mode("pool")) {

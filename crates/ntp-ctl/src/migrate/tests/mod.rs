@@ -2,6 +2,7 @@
 
 use super::*;
 
+mod files;
 mod serving;
 
 /// Directives as distributions ship them and operators of public servers use them.
@@ -72,7 +73,7 @@ const TIMESYNCD: &[(&str, &str)] = &[
 ];
 
 fn migrated(dialect: Dialect, text: &str) -> String {
-    let toml = migrate(dialect, "the file", text).toml;
+    let toml = migrate_text(dialect, text).toml;
     if let Err(problem) = ntp_config::parse(&toml, "made.toml") {
         panic!("{problem:?}\n{toml}");
     }
@@ -261,9 +262,8 @@ fn hostile_text_stays_inside_strings_and_comments() {
 
 #[test]
 fn lines_not_needed_are_listed_after_lines_without_an_equivalent() {
-    let made = migrate(
+    let made = migrate_text(
         Dialect::Chrony,
-        "the file",
         "server a\nrtcsync\ndscp 46\ndriftfile /x\n",
     );
     assert_eq!(made.unsupported, 1, "{}", made.toml);
@@ -380,7 +380,7 @@ fn the_pools_of_ntpd_share_its_ten_sources() {
 
 #[test]
 fn timesyncd_without_servers_becomes_a_pool() {
-    let toml = migrated(Dialect::Timesyncd, of(TIMESYNCD, "default"));
+    let toml = migrated(Dialect::Timesyncd, "[Time]\n#NTP=\n");
     assert!(
         toml.contains("mode = \"pool\"") && !toml.contains("minimum-agreeing"),
         "{toml}"
@@ -517,7 +517,7 @@ fn numbers_that_toml_rejects_are_not_converted() {
             (Dialect::Ntpd, "tinker step"),
         ] {
             let text = format!("{line} {odd} 1 2\n");
-            let toml = migrate(dialect, "x", &text).toml;
+            let toml = migrate_text(dialect, &text).toml;
             let active = toml.lines().filter(|line| !line.starts_with('#'));
             assert!(!active.collect::<String>().contains(odd), "{toml}");
             toml.parse::<toml::Table>()
