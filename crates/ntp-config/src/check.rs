@@ -12,6 +12,7 @@ use crate::address::Address;
 use crate::config::Config;
 use crate::diagnostic::Diagnostic;
 use crate::document::Place;
+use crate::nts::NtsPolicy;
 use crate::nts_ke::NtsKeConfig;
 use crate::server::NtpVersion;
 use crate::source::{SourceConfig, SourceKind, VersionChoice};
@@ -38,6 +39,8 @@ pub enum FindingKind {
     LargePool,
     /// A source that uses a draft protocol only.
     DraftVersion,
+    /// A policy for sources without authentication, and no source with it.
+    NoAuthentication,
     /// The key exchange server refers clients to a server without a `[[server]]` section.
     KeysWithoutServer,
 }
@@ -49,6 +52,7 @@ impl Finding {
             FindingKind::NoSources | FindingKind::DuplicateSource | FindingKind::LargePool => true,
             FindingKind::TooFewSources
             | FindingKind::DraftVersion
+            | FindingKind::NoAuthentication
             | FindingKind::KeysWithoutServer => false,
         }
     }
@@ -64,6 +68,7 @@ impl Config {
     pub fn check(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.extend(self.check_number_of_sources());
+        findings.extend(self.check_policy());
         findings.extend(self.check_duplicates());
         findings.extend(self.check_pools());
         findings.extend(self.check_versions());
@@ -121,6 +126,21 @@ impl Config {
                     if maximum == 1 { "" } else { "s" },
                 ),
                 "add sources, or lower `minimum-agreeing-sources` in `[synchronization]`",
+            )
+        })
+    }
+
+    fn check_policy(&self) -> Option<Finding> {
+        let (prefers, others): (Vec<_>, Vec<_>) =
+            (self.sources.iter()).partition(|source| source.kind.is_fallback());
+        let first = prefers.first()?;
+        let by_policy = self.nts.policy == NtsPolicy::Prefer;
+        (by_policy && others.iter().all(|it| it.kind.maximum_voters() == 0)).then(|| {
+            Finding::warning(
+                FindingKind::NoAuthentication,
+                &first.place,
+                "`policy = \"prefer\"` in `[nts]`, but no source has authentication: those without it are used".to_owned(),
+                "add sources of mode `nts`, or leave `policy` out",
             )
         })
     }

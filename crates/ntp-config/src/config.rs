@@ -20,6 +20,7 @@ use crate::keyset::KeysetConfig;
 use crate::layers::{self, Layer};
 use crate::leap::LeapConfig;
 use crate::local::LocalConfig;
+use crate::nts::NtsConfig;
 use crate::nts_ke::NtsKeConfig;
 use crate::observability::ObservabilityConfig;
 use crate::platform::Choice;
@@ -53,6 +54,8 @@ pub struct Config {
     pub keys: KeysConfig,
     /// `[keyset]`.
     pub keyset: KeysetConfig,
+    /// `[nts]`.
+    pub nts: NtsConfig,
     /// `[synchronization]`.
     pub synchronization: SynchronizationConfig,
     /// `[observability]`.
@@ -153,6 +156,9 @@ pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
     let mut config = top_level(&mut cx, &merged);
     disabled::apply(&mut cx, &disabled, &mut config.sources, &mut config.servers);
     config.disabled = disabled;
+    for source in &mut config.sources {
+        source.kind.apply_policy(config.nts);
+    }
     symmetric::check(&mut cx, &config.keys, &config.sources, &config.servers);
     if trees.len() > 1 {
         for tree in &trees {
@@ -175,6 +181,7 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         nts_ke_servers: top.or(cx, NtsKeConfig::NAME, schema::tables, Vec::new()),
         keys: section(cx, &mut top),
         keyset: section(cx, &mut top),
+        nts: section(cx, &mut top),
         synchronization: section(cx, &mut top),
         observability: section(cx, &mut top),
         control: section(cx, &mut top),

@@ -14,6 +14,7 @@ use crate::documentation::KeyDoc;
 use crate::keyset::KeysetConfig;
 use crate::leap::LeapConfig;
 use crate::local::LocalConfig;
+use crate::nts::NtsConfig;
 use crate::nts_ke::{CertificateConfig, NtsKeConfig};
 use crate::observability::ObservabilityConfig;
 use crate::poll::{DefaultLimits, PollOverrides, SourceDefaults, SourceLimits};
@@ -27,8 +28,8 @@ use crate::selection_options::SelectionOptions;
 use crate::server::{self, ServerConfig};
 use crate::service::ServiceConfig;
 use crate::source::{
-    self, KeyExchange, KeyExchangeAddress, NtpSource, NtsPoolSource, PoolSource, ProtocolVersion,
-    ServerAddress, SymmetricKey,
+    self, KeyExchange, KeyExchangeAddress, NtpSource, NtsPoolSource, PolicyKey, PoolSource,
+    ProtocolVersion, ServerAddress, SymmetricKey,
 };
 use crate::state::StateConfig;
 use crate::symmetric::KeysConfig;
@@ -40,13 +41,13 @@ use crate::threshold;
 const DECLARED: &[&[KeyDoc]] = &[
     &[source::MODE], ServerAddress::KEYS, KeyExchangeAddress::KEYS,
     ProtocolVersion::KEYS, NtpSource::KEYS,
-    PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PoolSource::KEYS,
+    PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PolicyKey::KEYS, PoolSource::KEYS,
     NtsPoolSource::KEYS, KeyExchange::KEYS, SockKeys::KEYS, ShmKeys::KEYS, PpsKeys::KEYS,
     PulseKeys::KEYS, PhcKeys::KEYS, NmeaKeys::KEYS, GpsdKeys::KEYS, VmClockKeys::KEYS,
     CommonKeys::KEYS, VarianceKey::KEYS,
     SourceLimits::KEYS, SourceDefaults::KEYS, DefaultLimits::KEYS, ServerConfig::KEYS,
     server::FILTER_KEYS, access::KEYS, NtsKeConfig::KEYS, CertificateConfig::KEYS, KeysConfig::KEYS,
-    KeysetConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
+    KeysetConfig::KEYS, NtsConfig::KEYS, SynchronizationConfig::KEYS, threshold::KEYS, AlgorithmConfig::KEYS,
     algorithm::WITHOUT_EFFECT, ObservabilityConfig::KEYS, ControlConfig::KEYS,
     CompatConfig::KEYS, ChronyConfig::KEYS, ClockKeys::KEYS,
     LocalConfig::KEYS, LeapConfig::KEYS, StateConfig::KEYS, SandboxConfig::KEYS, ServiceConfig::KEYS,

@@ -128,7 +128,6 @@ const TABLE: &[Renamed] = &[
     renamed("", "peers", "source", "each time source is a section `[[source]]`"),
     renamed("", "sources", "source", "each time source is a section `[[source]]`"),
     renamed("", "pool", "source", "a pool is a section `[[source]]` with `mode = \"pool\"`"),
-    renamed("", "nts", "source", "an NTS source is a section `[[source]]` with `mode = \"nts\"`"),
     renamed("", "peer-defaults", "source-defaults", "named `[source-defaults]` since 1.0"),
     renamed("", "servers", "server", "each listening address is a section `[[server]]`"),
     renamed("", "nts-server", "nts-ke-server", "NTS key exchange is served by a section `[[nts-ke-server]]`"),

@@ -189,6 +189,7 @@ mod tests {
         additional-certificates = [{}]
         [keys]
         [keyset]
+        [nts]
         [observability]
         [control]
         [compat.chrony]

@@ -15,6 +15,7 @@ use crate::diagnostic::Diagnostic;
 use crate::document::{Located, Place};
 use crate::documentation::KeyDoc;
 use crate::entry::Entry;
+use crate::nts::{self, NtsConfig, NtsPolicy};
 use crate::poll::PollOverrides;
 use crate::reader::{Context, Section, Value};
 use crate::refclock::{self, RefClockSource};
@@ -120,6 +121,21 @@ impl SourceKind {
         }
     }
 
+    /// Applies the policy for sources without authentication, unless it has one of its own.
+    pub fn apply_policy(&mut self, nts: NtsConfig) {
+        let (Self::Server(ntp) | Self::Pool(PoolSource { ntp, .. })) = self else {
+            return;
+        };
+        if ntp.key.is_some() {
+            return;
+        }
+        match ntp.nts_policy.unwrap_or(nts.policy) {
+            NtsPolicy::Only => ntp.selection.noselect = true,
+            NtsPolicy::Prefer => ntp.selection.fallback = true,
+            NtsPolicy::Ignore => {}
+        }
+    }
+
     /// Maximum number of sources that it contributes to `minimum-agreeing-sources`. A pulse
     /// does not number seconds and never counts.
     pub const fn maximum_voters(&self) -> usize {
@@ -187,6 +203,7 @@ section! {
         + poll: PollOverrides = PollOverrides::read_keys, "Poll interval settings.";
         + selection: SelectionOptions = SelectionOptions::read_keys, "Selection options.";
         + key: Option<Located<KeyId>> = key, "Symmetric key of requests and replies (modes `server` and `pool`).";
+        + nts_policy: Option<NtsPolicy> = nts_policy, "Its policy in place of that of `[nts]` (modes `server` and `pool`).";
         + version: Located<VersionChoice> = version, "Protocol version.";
         interleaved: bool = value::boolean => or(false),
             "interleaved" "boolean" "false" "Whether the client requests interleaved mode (RFC 9769), in which the server's timestamps are those of its kernel or network card; it falls back to basic mode by itself. Requests then repeat the server's last receive timestamp, and two follow each other at poll intervals above 8 s.";
@@ -204,6 +221,13 @@ section! {
     pub(crate) struct SymmetricKey = "source" ["server", "pool"] {
         key: Option<Located<KeyId>> = value::key_id => optional,
             "key" "integer" "none" "Number of the symmetric key that authenticates requests and replies; see `[keys]`.";
+    }
+}
+
+section! {
+    pub(crate) struct PolicyKey = "source" ["server", "pool"] {
+        nts_policy: Option<NtsPolicy> = nts::policy => optional,
+            "nts-policy" "`\"only\"`, `\"prefer\"` or `\"ignore\"`" "none" "Takes the place of `policy` in `[nts]` for this source.";
     }
 }
 
@@ -342,6 +366,13 @@ fn key(cx: &mut Context, section: &mut Section<'_>) -> Option<Option<Located<Key
         return Some(None);
     }
     SymmetricKey::read_keys(cx, section).map(|it| it.key)
+}
+
+fn nts_policy(cx: &mut Context, section: &mut Section<'_>) -> Option<Option<NtsPolicy>> {
+    if uses_key_exchange(section) {
+        return Some(None);
+    }
+    PolicyKey::read_keys(cx, section).map(|it| it.nts_policy)
 }
 
 fn version(cx: &mut Context, section: &mut Section<'_>) -> Option<Located<VersionChoice>> {

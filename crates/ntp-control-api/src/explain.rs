@@ -133,9 +133,18 @@ fn local(status: &Status) -> Option<String> {
 /// Why sources with `fallback` are used.
 fn fallback(status: &Status) -> Option<String> {
     let since = status.system.fallback_since?;
+    let plain = |it: &SourceStatus| {
+        it.state == SourceState::Selected && it.options.fallback && it.authentication == "none"
+    };
+    let uses_nts = status.configured.iter().any(|it| it.key_exchange.is_some());
+    let warning = if uses_nts && status.sources.iter().any(plain) {
+        "; the time is not authenticated"
+    } else {
+        ""
+    };
     Some(format!(
         "sources with `fallback` are used for {}: too few others have been usable; \
-         they are given up when enough of the others are usable again",
+         they are given up when enough of the others are usable again{warning}",
         age(status.program.now - since)
     ))
 }
@@ -388,12 +397,14 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
         SourceState::Unreachable if source.packets.received == 0 => return never_answered(source),
         SourceState::Unreachable => format!("not used: {}", unanswered(source)),
         SourceState::Standby => {
-            "not used: `fallback` in its [[source]], and enough other sources are usable, or have been \
-             within `fallback-after`"
-                .into()
+            format!(
+                "not used: `fallback` in its [[source]]{}; enough other sources are usable, or have been \
+                 within `fallback-after`",
+                policy(source, "prefer")
+            )
         }
         SourceState::Unusable if source.options.noselect => {
-            "not used: `noselect` in its [[source]]; only measured".into()
+            format!("not used: `noselect` in its [[source]]{}; only measured", policy(source, "only"))
         }
         SourceState::Unusable => format!(
             "not used: {}",
@@ -404,6 +415,14 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
         ),
     };
     vec![reason]
+}
+
+/// The policy that may have set an option of a source instead.
+fn policy(source: &SourceStatus, policy: &str) -> String {
+    if source.authentication != "none" || source.reference_clock.is_some() {
+        return String::new();
+    }
+    format!(", or `policy = \"{policy}\"` in [nts]")
 }
 
 /// Why a source is not in the majority: the probable fault of a reference clock, or what to do if it

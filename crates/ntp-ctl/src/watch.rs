@@ -237,6 +237,9 @@ fn draw_head(frame: &mut Frame<'_>, area: Rect, view: &View, status: &Status) {
     let system = &status.system;
     let (word, colour) = match (view.connected, system.synchronized) {
         (false, _) => ("disconnected, waiting for the daemon", Color::Red),
+        (true, true) if system.fallback_since.is_some() => {
+            ("synchronised to fallback sources", Color::Yellow)
+        }
         (true, true) => ("synchronised", Color::Green),
         (true, false) if system.local_since.is_some() => ("local time", Color::Yellow),
         (true, false) => ("NOT synchronised", Color::Red),

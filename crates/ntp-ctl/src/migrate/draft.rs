@@ -167,6 +167,7 @@ struct Element {
 const SECTIONS: &[&str] = &[
     "[keys]",
     "[keyset]",
+    "[nts]",
     "[synchronization]",
     "[synchronization.algorithm]",
     "[clock]",

@@ -344,7 +344,10 @@ impl CommandHandler {
         place: usize,
         settings: &Settings,
     ) -> Outcome<(Config, ntp_proto::engine::SourceConfig)> {
-        let new = settings::section("source", settings)?.sources;
+        let mut new = settings::section("source", settings)?.sources;
+        for source in &mut new {
+            source.kind.apply_policy(self.config.nts);
+        }
         let mut kinds = new.iter().map(|source| &source.kind);
         if kinds.any(|kind| matches!(kind, SourceKind::Platform)) {
             return Err(Error::Refused {

@@ -70,6 +70,7 @@ impl Conversion for Chrony {
         ("maxchange", Converted(Self::maxchange)),
         ("maxslewrate", Converted(Self::maxslewrate)),
         ("minsources", Converted(Self::minsources)),
+        ("authselectmode", Converted(Self::policy)),
         ("local", Converted(Self::local)),
         ("keyfile", Converted(Self::keyfile)),
         ("leapseclist", Converted(Self::leap_list)),
@@ -126,7 +127,6 @@ impl Conversion for Chrony {
         ("binddevice", Unsupported("use [[server]] listen with the address of the interface")),
         ("bindacqaddress acquisitionport", Unsupported(FREE_PORT)),
         ("ntsaeads ntsrefresh", Unsupported(KEY_EXCHANGE)),
-        ("authselectmode", Unsupported("authenticated sources have no precedence: configure only authenticated ones to use no others")),
         ("nosystemcert", Unsupported("the authorities of the system are always trusted; certificate-authority of a source adds to them")),
         ("nocerttimecheck", Unsupported("use certificate-time-leniency in [synchronization] for clocks that are wrong at start")),
     ];
@@ -355,6 +355,20 @@ impl Chrony {
         match line.words.first().and_then(|word| word.parse().ok()) {
             Some(minimum) => self.minimum = Some(minimum),
             None => self.draft.unsupported(line, INVALID),
+        }
+    }
+
+    fn policy(&mut self, line: &Line<'_>) {
+        let mode = line.words.first().map(|word| word.to_ascii_lowercase());
+        match mode.as_deref() {
+            Some("require") => self.draft.set_text(line, "[nts]", "policy", "only"),
+            Some("prefer") => self.draft.set_text(line, "[nts]", "policy", "prefer"),
+            Some("ignore") => self.draft.not_needed(line, "the default"),
+            Some("mix") => self.draft.unsupported(
+                line,
+                "set `trust` and `require` of the sources with `key` or NTS, or `policy` in [nts]",
+            ),
+            _ => self.draft.unsupported(line, INVALID),
         }
     }
 
