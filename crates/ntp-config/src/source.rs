@@ -268,14 +268,32 @@ section! {
 section! {
     /// How a key exchange server is found and verified.
     #[derive(Clone, Debug, PartialEq, Eq)]
-    pub struct KeyExchange: Default = "source" ["nts", "nts-pool"] {
+    pub struct KeyExchange: Default = "source" ["nts", "nts-pool"] then check_authorities {
         certificate_authority: Option<Located<PathBuf>> = value::located_path => optional,
             "certificate-authority" "path" "none" "PEM file of certificate authorities that are trusted in addition to the system's.";
+        system_authorities: Located<bool> = located_boolean => or(true.into()),
+            "system-authorities" "boolean" "true" "Whether the system's certificate authorities are trusted for this source. `false`: only those in `certificate-authority` are, so that no public authority can vouch for another server.";
         srv_resolution: bool = value::boolean => or(false),
             "enable-srv-resolution" "boolean" "false" "Whether the key exchange server is found by SRV records, `_ntske._tcp.NAME`: host, port and order (RFC 2782). Without usable records, the address itself is the server.";
         srv_verification: SrvVerification = |cx, value| value::choice(cx, value, &SRV_VERIFICATIONS) => or(SrvVerification::default()),
             "srv-verification" "`\"dnssec\"`, `\"certificate\"` or `\"none\"`" "`\"dnssec\"`" "Which SRV records are used. `dnssec`: those that the name server marks as validated, if it is on this machine, or resolv.conf(5) has `options trust-ad`; the certificate must be valid for the host that they name. `certificate`: also others, but then the certificate must be valid for the name in `address`. `none`: all, although anyone who can forge DNS answers can then choose the server.";
     }
+}
+
+fn located_boolean(cx: &mut Context, value: &Value<'_>) -> Option<Located<bool>> {
+    let flag = value::boolean(cx, value)?;
+    Some(value.locate(cx, flag))
+}
+
+fn check_authorities(cx: &mut Context, exchange: KeyExchange) -> KeyExchange {
+    let Located { value, place } = &exchange.system_authorities;
+    if !value && exchange.certificate_authority.is_none() {
+        let message =
+            "`system-authorities = false` without `certificate-authority`: no server is trusted";
+        let help = "name the PEM file of the authority that is trusted alone: `certificate-authority = \"/etc/ntpd-rs/ca.pem\"`";
+        cx.report(Diagnostic::error(place.clone(), message).with_help(help));
+    }
+    exchange
 }
 
 const SRV_VERIFICATIONS: [(&str, SrvVerification); 3] = [

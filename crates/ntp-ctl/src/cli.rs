@@ -224,6 +224,9 @@ pub(crate) enum NtsAction {
         /// Trust the certificate authorities in this file (PEM), too
         #[arg(long, value_name = "FILE")]
         ca: Option<PathBuf>,
+        /// Trust no certificate authorities but those in the file of `--ca`
+        #[arg(long, requires = "ca")]
+        no_system_authorities: bool,
         /// NTP version to ask for, 4 or 5, or `auto`: what a server chooses that knows both
         #[arg(long, value_name = "VERSION", default_value = "auto", value_parser = nts_version)]
         version: VersionChoice,

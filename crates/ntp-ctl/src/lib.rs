@@ -46,6 +46,7 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
 use ntp_config::Style;
+use ntp_nts_ke::trust::Authorities;
 use serde_json::{Value, json};
 
 use cli::{Command, Format, Invocation, NtsAction, Options};
@@ -195,6 +196,7 @@ fn run_command(
                 NtsAction::Check {
                     host,
                     ca,
+                    no_system_authorities,
                     version,
                     pool,
                     srv,
@@ -203,7 +205,10 @@ fn run_command(
         } => {
             let check = nts::Check {
                 host,
-                authority: ca.as_deref(),
+                authorities: Authorities {
+                    system: !no_system_authorities,
+                    file: ca.as_deref(),
+                },
                 version: *version,
                 srv: *srv,
                 pool: *pool,

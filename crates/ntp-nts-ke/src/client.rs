@@ -10,7 +10,6 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ use crate::export::session_keys;
 use crate::failure::{ConnectError, Failure, Stage};
 use crate::provider;
 use crate::srv::{self, Services, SrvError, Target};
-use crate::trust::Trust;
+use crate::trust::{Authorities, Trust};
 use crate::validity::{LenientVerifier, Presented, TimeBounds};
 
 /// Parameters of a key exchange.
@@ -42,8 +41,8 @@ pub struct Request<'a> {
     pub host: &'a str,
     /// TCP port.
     pub port: u16,
-    /// PEM file of certificate authorities that are trusted in addition to the system's.
-    pub authority: Option<&'a Path>,
+    /// Which certificate authorities are trusted.
+    pub authorities: Authorities<'a>,
     /// Versions of NTP that are offered.
     pub version: VersionChoice,
     /// Offered algorithms, in order of preference.
@@ -173,7 +172,7 @@ impl Attempt {
         let bad_host = || Failure::BadHost(request.host.into());
         let host = Host::parse(request.host).map_err(|_| bad_host())?;
         let own_name = server_name(&host).ok_or_else(bad_host)?;
-        let trust = Trust::load(request.authority).map_err(Failure::Trust)?;
+        let trust = Trust::load(request.authorities).map_err(Failure::Trust)?;
         // Reading our own files does not count for the resolver.
         self.stage.1 = monotonic();
         let services = self.services(&host, request)?;

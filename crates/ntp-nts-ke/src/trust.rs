@@ -1,4 +1,4 @@
-//! Trusted certificate authorities: those of the system, and those of an additional file.
+//! Trusted certificate authorities: those of the system, those of a file, or both.
 //!
 //! Both are read for every key exchange. That costs a few milliseconds in weeks, and an added or
 //! removed authority takes effect without a restart.
@@ -10,6 +10,22 @@ use ntp_files::MAX_TEXT;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+
+/// Where the trusted certificate authorities come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Authorities<'a> {
+    /// Whether those of the system are trusted.
+    pub system: bool,
+    /// PEM file of those that are trusted alone or in addition.
+    pub file: Option<&'a Path>,
+}
+
+/// Those of the system, and those of a file.
+impl<'a> From<Option<&'a Path>> for Authorities<'a> {
+    fn from(file: Option<&'a Path>) -> Self {
+        Self { system: true, file }
+    }
+}
 
 /// The trusted certificate authorities.
 #[derive(Clone, Debug)]
@@ -23,6 +39,11 @@ pub enum TrustError {
     /// The additional file cannot be used.
     #[error("the certificate authorities in {file} cannot be used: {1}", file = .0.display())]
     File(PathBuf, String),
+    /// Those of the system are not trusted, and there is no file.
+    #[error(
+        "certificate authorities of the system are not trusted, and certificate-authority is not set"
+    )]
+    NoFile,
     /// The system has no authorities, and there is no additional file.
     #[error(
         "no system certificate authorities found{0}: install the package ca-certificates, or set certificate-authority to a PEM file"
@@ -31,16 +52,20 @@ pub enum TrustError {
 }
 
 impl Trust {
-    /// Loads the system's authorities and those in the PEM file `additional`.
+    /// Loads the system's authorities, unless only the others are trusted, and those in a PEM file.
     ///
     /// # Errors
     /// If the file cannot be read or contains no certificate, or if there are no authorities at
     /// all.
-    pub fn load(additional: Option<&Path>) -> Result<Self, TrustError> {
+    pub fn load(authorities: Authorities<'_>) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
-        let system = rustls_native_certs::load_native_certs();
-        roots.add_parsable_certificates(system.certs);
-        if let Some(path) = additional {
+        let mut errors = Vec::new();
+        if authorities.system {
+            let system = rustls_native_certs::load_native_certs();
+            roots.add_parsable_certificates(system.certs);
+            errors = system.errors;
+        }
+        if let Some(path) = authorities.file {
             let cannot = |problem: String| TrustError::File(path.to_owned(), problem);
             let authorities = certificates(path).map_err(cannot)?;
             let (added, ignored) = roots.add_parsable_certificates(authorities);
@@ -50,8 +75,11 @@ impl Trust {
                 )));
             }
         }
+        if roots.is_empty() && !authorities.system {
+            return Err(TrustError::NoFile);
+        }
         if roots.is_empty() {
-            let problem = system.errors.first();
+            let problem = errors.first();
             let problem = problem.map_or_else(String::new, |problem| format!(" ({problem})"));
             return Err(TrustError::NoAuthorities(problem));
         }

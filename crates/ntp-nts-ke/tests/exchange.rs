@@ -4,12 +4,13 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
 use std::time::Duration;
 
 use common::{Authority, NOW, Running, endpoint, exchange_keys, keyset, request, start};
 use ntp_nts_ke::client::{Report, exchange};
 use ntp_nts_ke::failure::{ConnectError, Failure, Stage};
-use ntp_nts_ke::trust::Trust;
+use ntp_nts_ke::trust::{Authorities, Trust, TrustError};
 use ntp_nts_ke::validity::TimeBounds;
 use ntp_proto::nts::exchange::{ErrorCode, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, Direction, Keyset};
@@ -134,7 +135,28 @@ fn an_unknown_authority_is_reported_by_name() {
         panic!("{failure}");
     };
     assert_eq!(issuer, authority.name());
-    assert!(Trust::load(Some(&other.directory.path().join("missing.pem"))).is_err());
+    assert!(
+        Trust::load(Some(other.directory.path().join("missing.pem").as_path()).into()).is_err()
+    );
+}
+
+#[test]
+fn one_authority_can_be_trusted_alone() {
+    let (public, own) = (Authority::new(), Authority::new());
+    let load = |system, file: Option<&Path>| Trust::load(Authorities { system, file });
+    assert!(load(false, Some(&own.path())).is_ok());
+    assert_eq!(load(false, None).unwrap_err(), TrustError::NoFile);
+    let running = start(endpoint(vec![public.good()]));
+    let path = own.path();
+    let mut request = request("127.0.0.1", running.address.port(), &path);
+    request.authorities.system = false;
+    assert!(matches!(
+        failure(exchange(&request)),
+        Failure::UnknownIssuer(_)
+    ));
+    let path = public.path();
+    request.authorities.file = Some(&path);
+    assert!(exchange(&request).outcome.is_ok());
 }
 
 #[test]
@@ -173,7 +195,7 @@ fn a_wrong_clock_is_tolerated_within_limits_and_the_chain_is_reverified() {
     let presented = lenient.presented.unwrap();
     let assumed = presented.assumed_time().unwrap();
     assert!((NOW - 366 * DAY..NOW).contains(&assumed), "{assumed}");
-    let trust = Trust::load(Some(&path)).unwrap();
+    let trust = Trust::load(Some(path.as_path()).into()).unwrap();
     assert_eq!(presented.reverify(&trust, NOW), Ok(()));
     let expired = presented.reverify(&trust, NOW + 366 * DAY);
     assert_eq!(
@@ -222,7 +244,7 @@ fn leniency_applies_to_the_validity_period_only() {
     request.time = TimeBounds::within(NOW, u64::MAX, u64::MAX, 0);
     assert!(exchange(&request).outcome.is_err());
     let wrong = other.path();
-    request.authority = Some(&wrong);
+    request.authorities.file = Some(&wrong);
     assert!(exchange(&request).outcome.is_err());
 }
 

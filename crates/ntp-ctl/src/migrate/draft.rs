@@ -249,6 +249,26 @@ impl Draft {
         self.section(heading).comment(text);
     }
 
+    /// Makes the sources that have authorities of their own trust no others.
+    pub(super) fn trust_own_authorities_only(&mut self, line: usize, text: &str) {
+        let (mut with, mut without) = (false, false);
+        for source in self.tables(SOURCE) {
+            if source.get("certificate-authority").is_some() {
+                source.set("system-authorities", false);
+                with = true;
+            } else {
+                without |= source.get("mode") == Some(&quoted("nts"));
+            }
+        }
+        if without {
+            let why = "a source without certificate-authority trusts those of the system";
+            self.remarks.unsupported(line, text, why);
+        } else if !with {
+            let why = "no source with `nts` verifies certificates";
+            self.remarks.not_needed(line, text, why);
+        }
+    }
+
     /// Sets the file of symmetric keys.
     pub(super) fn set_key_file(&mut self, line: &Line<'_>, path: &str) {
         self.key_file = Some((line.number, line.text.into(), path.to_owned()));

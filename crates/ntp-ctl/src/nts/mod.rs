@@ -22,13 +22,12 @@ mod report;
 mod text;
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use ntp_config::{Address, NTP_PORT, NTS_KE_PORT};
 use ntp_nts_ke::client::{Report, Request, exchange};
 use ntp_nts_ke::failure::Failure as KeFailure;
-use ntp_nts_ke::trust::Trust;
+use ntp_nts_ke::trust::{Authorities, Trust};
 use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::{monotonic, realtime};
 use ntp_proto::client::{
@@ -65,8 +64,8 @@ const PACKET_LOSS: &str = "some requests unanswered: packet loss or interference
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Check<'a> {
     pub(crate) host: &'a str,
-    /// PEM file of certificate authorities, trusted in addition to the system's.
-    pub(crate) authority: Option<&'a Path>,
+    /// Which certificate authorities are trusted.
+    pub(crate) authorities: Authorities<'a>,
     /// Which SRV records of the host are used; `None` if they are not looked up.
     pub(crate) srv: Option<SrvVerification>,
     /// Versions of NTP that are offered.
@@ -108,7 +107,7 @@ fn perform(
     let ke_report = exchange(&Request {
         host: &address.host.to_string(),
         port: address.port,
-        authority: check.authority,
+        authorities: check.authorities,
         version: check.version,
         algorithms: ALGORITHMS,
         srv: check.srv,
@@ -119,12 +118,16 @@ fn perform(
         resolve: resolve_within,
     });
     let mut report = CheckReport::new(address, clock, &ke_report);
-    let validity_failure = validity_failure(&ke_report, check.authority, clock);
+    let validity_failure = validity_failure(&ke_report, check.authorities, clock);
     let Report { peer, outcome, .. } = ke_report;
     let result = match outcome {
         Ok(result) => result,
         Err(failure) => {
-            report.problem = Some(Problem::of_exchange(&failure, address, check.authority));
+            report.problem = Some(Problem::of_exchange(
+                &failure,
+                address,
+                check.authorities.file,
+            ));
             return Ok(report);
         }
     };
@@ -134,7 +137,7 @@ fn perform(
         .and_then(|addresses| query(result, &addresses, &mut client, &mut report));
     // The time of a server with an invalid certificate is a hint about the local clock.
     if let Some(failure) = validity_failure {
-        let mut problem = Problem::of_exchange(&failure, address, check.authority);
+        let mut problem = Problem::of_exchange(&failure, address, check.authorities.file);
         if let Ok(measurement) = &measurement {
             let offset = measurement.offset.as_seconds_f64();
             problem.compare_clocks(&report.certificates, clock, offset);
@@ -153,10 +156,10 @@ fn perform(
 }
 
 /// Returns the failure of certificates that are valid only at another time than now.
-fn validity_failure(report: &Report, authority: Option<&Path>, now: u64) -> Option<KeFailure> {
+fn validity_failure(report: &Report, authorities: Authorities<'_>, now: u64) -> Option<KeFailure> {
     let presented = report.presented.as_ref()?;
     presented.assumed_time()?;
-    match Trust::load(authority) {
+    match Trust::load(authorities) {
         Ok(trust) => presented.reverify(&trust, now).err(),
         Err(problem) => Some(KeFailure::Trust(problem)),
     }

@@ -17,13 +17,13 @@
 
 use core::fmt;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ntp_config::{Config, KeyExchange, SourceConfig, StepThreshold};
 use ntp_nts_ke::client::{Report, Request, exchange};
 use ntp_nts_ke::failure::Failure as ExchangeFailure;
-use ntp_nts_ke::trust::Trust;
+use ntp_nts_ke::trust::{Authorities, Trust};
 use ntp_nts_ke::validity::{Presented, TimeBounds};
 use ntp_os_clock::monotonic;
 use ntp_proto::engine::{Input, MAX_POOL_SIZE, QueryId, TimePrior};
@@ -229,7 +229,7 @@ impl KeClient {
         } else {
             self.time_bounds(&request.name, now)
         };
-        let authority = self.authority(&request.name);
+        let authorities = self.authorities(&request.name);
         let settings = self.settings.get(&request.name);
         let srv = settings.and_then(KeyExchange::srv);
         let task = Task {
@@ -241,7 +241,7 @@ impl KeClient {
                 let report = exchange(&Request {
                     host: &request.host,
                     port: request.port,
-                    authority: authority.as_deref(),
+                    authorities: authorities.as_ref(),
                     srv,
                     denied: request.denied.as_deref().unwrap_or_default(),
                     version: request.version,
@@ -272,9 +272,13 @@ impl KeClient {
         TimeBounds::within(now, forward, backward, floor)
     }
 
-    fn authority(&self, name: &str) -> Option<PathBuf> {
-        let authority = self.settings.get(name)?.certificate_authority.as_ref()?;
-        Some(authority.value.clone())
+    fn authorities(&self, name: &str) -> TrustedAuthorities {
+        let settings = self.settings.get(name);
+        let file = settings.and_then(|it| it.certificate_authority.as_ref());
+        TrustedAuthorities {
+            system: settings.is_none_or(|it| it.system_authorities.value),
+            file: file.map(|file| file.value.clone()),
+        }
     }
 
     /// Returns a result and starts queued tasks. Never blocks.
@@ -365,14 +369,14 @@ impl KeClient {
         }
         let chains: Vec<_> = core::mem::take(&mut self.provisional)
             .into_iter()
-            .map(|(request, presented)| (self.authority(&request.name), request, presented))
+            .map(|(request, presented)| (self.authorities(&request.name), request, presented))
             .collect();
         let requests = chains.iter().map(|(_, request, _)| request.clone());
         self.in_verification = requests.collect();
         let now = unix(now);
         let verify_all = move || {
-            let verdict = |(authority, request, presented): (Option<PathBuf>, KeRequest, _)| {
-                (request.query, verify(authority.as_deref(), &presented, now))
+            let verdict = |(trusted, request, presented): (TrustedAuthorities, KeRequest, _)| {
+                (request.query, verify(trusted.as_ref(), &presented, now))
             };
             chains.into_iter().map(verdict).collect()
         };
@@ -495,13 +499,28 @@ impl Pollable for KeClient {
     }
 }
 
+/// The authorities that a source trusts.
+struct TrustedAuthorities {
+    system: bool,
+    file: Option<PathBuf>,
+}
+
+impl TrustedAuthorities {
+    fn as_ref(&self) -> Authorities<'_> {
+        Authorities {
+            system: self.system,
+            file: self.file.as_deref(),
+        }
+    }
+}
+
 /// Verifies a chain at a time that is known.
 fn verify(
-    authority: Option<&Path>,
+    authorities: Authorities<'_>,
     presented: &Presented,
     now: u64,
 ) -> Result<(), KeyExchangeError> {
-    let trust = Trust::load(authority).map_err(ExchangeFailure::Trust)?;
+    let trust = Trust::load(authorities).map_err(ExchangeFailure::Trust)?;
     Ok(presented.reverify(&trust, now)?)
 }
 

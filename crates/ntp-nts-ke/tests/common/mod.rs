@@ -162,7 +162,7 @@ pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a Path) -> Requ
     Request {
         host,
         port,
-        authority: Some(authority),
+        authorities: Some(authority).into(),
         version: VersionChoice::default(),
         algorithms: &[
             AeadAlgorithm::Aes128GcmSiv,

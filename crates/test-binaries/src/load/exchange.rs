@@ -63,7 +63,7 @@ impl KeyServer {
         let request = Request {
             host: &self.host,
             port: self.port,
-            authority: self.authority.as_deref(),
+            authorities: self.authority.as_deref().into(),
             version: VersionChoice::default(),
             algorithms: &[self.algorithm],
             srv: None,

@@ -32,6 +32,8 @@ pub(super) struct Chrony {
     serving: Serving,
     /// Line, set number and file of certificate authorities.
     authorities: Vec<(usize, String, String)>,
+    /// Line number and text of `nosystemcert`.
+    own_only: Option<(usize, String)>,
     clocks: Vec<RefClock>,
     steps: bool,
     minimum: Option<u32>,
@@ -76,6 +78,7 @@ impl Conversion for Chrony {
         ("leapseclist", Converted(Self::leap_list)),
         ("leapsecmode", Converted(Self::leap_mode)),
         ("smoothtime", Converted(Self::smoothtime)),
+        ("nosystemcert", Converted(|it, line| it.own_only = Some((line.number, line.text.into())))),
         ("ntstrustedcerts", Converted(Self::authority)),
         ("bindacqdevice", Converted(Self::interface)),
         ("ntsrotate", Converted(Self::rotation)),
@@ -127,7 +130,6 @@ impl Conversion for Chrony {
         ("binddevice", Unsupported("use [[server]] listen with the address of the interface")),
         ("bindacqaddress acquisitionport", Unsupported(FREE_PORT)),
         ("ntsaeads ntsrefresh", Unsupported(KEY_EXCHANGE)),
-        ("nosystemcert", Unsupported("the authorities of the system are always trusted; certificate-authority of a source adds to them")),
         ("nocerttimecheck", Unsupported("use certificate-time-leniency in [synchronization] for clocks that are wrong at start")),
     ];
 
@@ -471,6 +473,9 @@ impl Chrony {
                 let why = "no source with `nts` uses these certificates";
                 self.draft.remarks.not_needed(*line, &text, why);
             }
+        }
+        if let Some((line, text)) = &self.own_only {
+            self.draft.trust_own_authorities_only(*line, text);
         }
         if let Some((line, text)) = self.smooth {
             // chronyd smears leap seconds by slewing its clock and smoothing the served time.

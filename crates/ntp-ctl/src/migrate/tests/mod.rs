@@ -353,6 +353,31 @@ fn hosts_that_the_configuration_refuses_are_not_converted() {
 }
 
 #[test]
+fn the_role_of_sources_without_authentication_is_carried_over() {
+    let of = |mode: &str| {
+        let text = format!("server a nts\nserver b\nauthselectmode {mode}\n");
+        migrated(Dialect::Chrony, &text)
+    };
+    assert!(of("require").contains("[nts]\npolicy = \"only\""));
+    assert!(of("Prefer").contains("[nts]\npolicy = \"prefer\""));
+    assert!(!of("ignore").contains("[nts]"));
+    assert!(of("mix").contains("authselectmode mix"));
+}
+
+#[test]
+fn one_authority_is_trusted_alone_as_before() {
+    let own = "ntstrustedcerts /ca.pem\nserver a nts\nserver b\nnosystemcert\n";
+    let converted = migrated(Dialect::Chrony, own);
+    assert_eq!(
+        converted.matches("system-authorities = false").count(),
+        1,
+        "{converted}"
+    );
+    assert!(!converted.contains("nosystemcert"), "{converted}");
+    assert!(migrated(Dialect::Chrony, "server a nts\nnosystemcert\n").contains("nosystemcert"));
+}
+
+#[test]
 fn leap_seconds_are_treated_as_before() {
     let chrony = migrated(
         Dialect::Chrony,
