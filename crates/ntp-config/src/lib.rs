@@ -115,5 +115,5 @@ pub use source::{
 pub use state::StateConfig;
 pub use subnet::{Subnet, SubnetError};
 pub use symmetric::KeysConfig;
-pub use synchronization::SynchronizationConfig;
+pub use synchronization::{OnPanic, SynchronizationConfig};
 pub use threshold::StepThreshold;

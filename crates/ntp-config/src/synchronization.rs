@@ -17,12 +17,14 @@ section! {
             "minimum-agreeing-sources" "integer" "3" "Number of sources that must agree before the clock is corrected.";
         single_step_panic_threshold: StepThreshold = |cx, value| threshold::read(cx, value, threshold::SINGLE)
                 => or(StepThreshold::symmetric(NtpDuration::from_seconds(1000))),
-            "single-step-panic-threshold" "number, `\"inf\"` or table, seconds" "1000" "Steps of this size or more stop the daemon.";
+            "single-step-panic-threshold" "number, `\"inf\"` or table, seconds" "1000" "A step of this size or more is not made: see `on-panic`.";
         startup_step_panic_threshold: StepThreshold = |cx, value| threshold::read(cx, value, threshold::STARTUP)
                 => or(StepThreshold::A_DAY_BACKWARD),
             "startup-step-panic-threshold" "number, `\"inf\"` or table, seconds" "{ forward = \"inf\", backward = 86400 }" "The same, until the clock has been set for the first time.";
         accumulated_step_panic_threshold: Option<NtpDuration> = accumulated => or(None),
-            "accumulated-step-panic-threshold" "number or `\"inf\"`, seconds" "none" "Steps whose sum exceeds this stop the daemon; those of start-up do not count. 0 and `\"inf\"` are no limit.";
+            "accumulated-step-panic-threshold" "number or `\"inf\"`, seconds" "none" "A step by which the sum of all exceeds this is not made: see `on-panic`. Those of start-up do not count; the sum begins anew when an operator forces a step. 0 and `\"inf\"` are no limit.";
+        on_panic: OnPanic = |cx, value| value::choice(cx, value, ON_PANIC) => or(OnPanic::Hold),
+            "on-panic" "`hold` or `exit`" "hold" "What happens when a panic threshold forbids a step. `hold`: the clock is not steered and counts as unsynchronised, for the kernel and for clients, until `ntp-ctl step --force` makes the step, or the sources ask for one that is permitted. `exit`: the daemon ends with exit code 70, as ntpd-rs 1.9 does, and the systemd unit does not start it again.";
         stepout_time: NtpDuration = waiting_time => or(NtpDuration::from_seconds(300)),
             "stepout-time" "number, seconds" "300" "After start-up, a step of more than 0.1 s that only the sources ask for is made once they have held their new time this long. Each such step doubles the time for the next one, up to a day; each day without one halves it again. A suspend, or a step by another program, is corrected at once. 0 does not wait.";
         stepout_polls: u32 = value::whole => or(4),
@@ -43,6 +45,18 @@ section! {
     }
 }
 
+/// What happens when a panic threshold forbids a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// The clock is not steered, and counts as unsynchronised.
+    #[default]
+    Hold,
+    /// The daemon ends.
+    Exit,
+}
+
+const ON_PANIC: &[(&str, OnPanic)] = &[("hold", OnPanic::Hold), ("exit", OnPanic::Exit)];
+
 /// The outer `None` is a rejected value, the inner one no limit, written 0 or `"inf"`. The guides of
 /// ntpd-rs 1.9 show `"inf"`, as in the other thresholds, though that program refuses it here.
 fn accumulated(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration>> {
@@ -55,7 +69,7 @@ fn accumulated(cx: &mut Context, value: &Value<'_>) -> Option<Option<NtpDuration
     if seconds < 0.0 {
         value.warn(
             cx,
-            "below zero, the first step after start-up stops the daemon",
+            "below zero, every step after start-up is refused",
             "leave the key out, or write 0, for no limit",
         );
     }

@@ -1,4 +1,4 @@
-//! Step thresholds: how far the clock may be stepped before the daemon stops.
+//! Step thresholds: how far the clock may be stepped without an operator.
 //!
 //! A threshold is a number of seconds for both directions, the string `"inf"` for no limit, or
 //! a table with `forward` and `backward`. A direction that is absent from a table has no

@@ -86,7 +86,11 @@ pub fn clock(status: &Status) -> Vec<String> {
                 duration(error)
             ));
         }
-    } else if system.majority && system.step_wait.is_none() && system.contradicted_time.is_none() {
+    } else if system.majority
+        && system.step_wait.is_none()
+        && system.contradicted_time.is_none()
+        && system.refused_step.is_none()
+    {
         findings.push("not synchronised: sources agree, first correction pending".into());
     } else {
         findings.push("not synchronised".into());
@@ -98,8 +102,11 @@ pub fn clock(status: &Status) -> Vec<String> {
              if they are right, `ntp-ctl step` forgets the saved time"
         ));
     }
+    findings.extend(refused_step(status));
     if !system.majority {
         findings.extend(no_majority(status));
+    } else if system.refused_step.is_some() {
+        // Neither slewed nor stepped.
     } else if let (Some(wait), Some(offset)) = (system.step_wait, system.offset) {
         findings.push(format!(
             "not steered: the sources have moved by {}, which needs confirmation; \
@@ -118,6 +125,19 @@ pub fn clock(status: &Status) -> Vec<String> {
         ));
     }
     findings
+}
+
+/// Why the clock is not steered although the sources agree: a panic threshold.
+fn refused_step(status: &Status) -> Option<String> {
+    let refused = status.system.refused_step.as_ref()?;
+    Some(format!(
+        "not steered for {}: the sources ask for a correction of {}, and `{}` = {} forbids it; \
+         if they are right, `ntp-ctl step --force` makes it; the clock is served as unsynchronised",
+        age(status.program.now - refused.since),
+        signed(refused.correction),
+        refused.threshold,
+        duration(refused.limit)
+    ))
 }
 
 /// What is served while no source is available.
@@ -561,7 +581,7 @@ mod tests {
     use ntp_types::refclock::RefusalCount;
     use ntp_types::source::{SourceId, SourceState};
     use ntp_types::statistics::PacketCounters;
-    use ntp_types::status::{MeasurementStatus, PlatformStatus, SystemStatus};
+    use ntp_types::status::{MeasurementStatus, PlatformStatus, RefusedStepStatus, SystemStatus};
 
     use super::*;
 
@@ -714,6 +734,32 @@ mod tests {
         assert_eq!(findings[0], "not synchronised");
         assert!(findings[1].contains("moved by +900"), "{findings:?}");
         assert!(findings[1].contains("stepout-time"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_refused_step_names_the_threshold_and_the_command_that_overrides_it() {
+        let mut status = Status {
+            configured: vec![ConfiguredSource::default()],
+            ..Status::default()
+        };
+        status.system = SystemStatus {
+            majority: true,
+            offset: Some(NtpDuration::from_seconds(5000)),
+            step_wait: Some(NtpDuration::ZERO),
+            refused_step: Some(RefusedStepStatus {
+                threshold: "single-step-panic-threshold".to_owned(),
+                limit: NtpDuration::from_seconds(1000),
+                correction: NtpDuration::from_seconds(5000),
+                since: status.program.now,
+            }),
+            ..SystemStatus::default()
+        };
+        let findings = clock(&status);
+        assert_eq!(findings.len(), 2, "{findings:?}");
+        assert_eq!(findings[0], "not synchronised");
+        for part in ["+5000", "`single-step-panic-threshold`", "step --force"] {
+            assert!(findings[1].contains(part), "{findings:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ntp_config::{
-    Config, LeapHandling as FileHandling, LogLevel, NtpSource, RefClockSource,
+    Config, LeapHandling as FileHandling, LogLevel, NtpSource, OnPanic, RefClockSource,
     SourceKind as FileKind, StepThreshold, TimestampMode as FileMode, VersionChoice,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
@@ -43,6 +43,7 @@ pub fn engine_config(
         sources: sources(config, keys),
         discipline: discipline_config(config),
         steering: steering_config(config),
+        exit_on_panic: config.synchronization.on_panic == OnPanic::Exit,
         warn_on_jump: synchronization.warn_on_jump,
         local_stratum: synchronization.local_stratum,
         local_reference_id: synchronization.reference_id,

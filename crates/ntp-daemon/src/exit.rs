@@ -6,8 +6,8 @@ use std::process::ExitCode;
 pub const OK: u8 = 0;
 /// Error on the command line, or an error without a code of its own.
 pub const FAILURE: u8 = 1;
-/// EX_SOFTWARE: the clock cannot be controlled, a panic threshold was exceeded, or the log file
-/// cannot be opened.
+/// EX_SOFTWARE: the clock cannot be controlled, a panic threshold forbids a step (with
+/// `on-panic = "exit"`), or the log file cannot be opened.
 pub const SOFTWARE: u8 = 70;
 /// EX_OSERR: a thread of the daemon, or a system call that always works, failed while the daemon
 /// ran. Starting again may help; the unit does so.
@@ -24,8 +24,8 @@ pub const CODES: &[(&str, &str)] = &[
     ("1", "The command line is invalid."),
     (
         "70",
-        "The clock cannot be controlled, a port cannot be bound, the log cannot be opened; or a correction exceeded a panic \
-         threshold and was not applied: the log has both times. If the sources are right, `ntp-ctl force-sync` sets the clock. Also: the operating system gives no random \
+        "The clock cannot be controlled, a port cannot be bound, the log cannot be opened; or, with `on-panic = \"exit\"`, a panic \
+         threshold forbids a step: the log has both times. If the sources are right, `ntp-ctl force-sync` sets the clock. Also: the operating system gives no random \
          numbers, privileges cannot be dropped, or the daemon did not end within 10 s of SIGTERM.",
     ),
     (

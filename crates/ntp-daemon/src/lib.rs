@@ -57,7 +57,7 @@ use std::process::ExitCode;
 
 use ntp_config::{Config, Loaded, SandboxMode};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
-use ntp_proto::engine::{EngineConfig, Halt, TimePrior};
+use ntp_proto::engine::{EngineConfig, TimePrior};
 use ntp_proto::keys::KeyRing;
 use ntp_time::SystemTime;
 use ntp_types::event::{Event, Prose};
@@ -191,37 +191,19 @@ fn run(
     }
 }
 
-/// Logs why the daemon ends, and prints it to standard error if the log goes to a file. Returns the
-/// exit code.
+/// Prints why the daemon ends to standard error, if the log goes to a file. Returns the exit code.
 fn fatal(log_file: Option<&LogFile>, event: &Event) -> u8 {
-    log::emit(event);
     if log_file.is_some() {
         eprintln!("ntp-daemon: {event}");
     }
     exit::SOFTWARE
 }
 
-/// Ends the daemon because of `problem`; see [`fatal`].
+/// Logs that the daemon ends because of `problem`; see [`fatal`].
 fn failed(log_file: Option<&LogFile>, problem: &impl ToString) -> u8 {
     let error = Prose(problem.to_string());
-    fatal(log_file, &Event::DaemonFailed { error })
-}
-
-/// Ends the daemon because the engine has halted; see [`fatal`].
-fn halted(log_file: Option<&LogFile>, halt: &Halt) -> u8 {
-    let Halt::Panic {
-        which,
-        correction,
-        limit,
-        clock,
-    } = *halt;
-    let event = Event::StepRefused {
-        threshold: which.key().to_owned(),
-        limit,
-        correction,
-        clock,
-        text: Prose(halt.to_string()),
-    };
+    let event = Event::DaemonFailed { error };
+    log::emit(&event);
     fatal(log_file, &event)
 }
 
@@ -238,7 +220,7 @@ fn reopen(log_file: &LogFile) {
 fn run_until_exit(runtime: &mut Runtime, log_file: Option<&LogFile>) -> u8 {
     loop {
         match runtime.run(None) {
-            Ok(Ending::Halted(halt)) => return halted(log_file, &halt),
+            Ok(Ending::Halted(step)) => return fatal(log_file, &step.event(true, 0)),
             Ok(Ending::Paused) => {}
             Err(problem) => {
                 failed(log_file, &problem);

@@ -45,6 +45,8 @@ struct ClockSummary {
     stratum: Stratum,
     /// Reference ID of the clock.
     reference_id: ReferenceId,
+    /// Whether a panic threshold keeps the clock from being steered.
+    step_refused: bool,
 }
 
 /// The service manager's socket and what was sent to it.
@@ -177,6 +179,7 @@ impl Pollable<Services> for ServiceManager {
             synchronized: claim.is_synchronized(now.system),
             stratum: claim.stratum,
             reference_id: claim.reference_id,
+            step_refused: daemon.driver.step_refused(),
         };
         self.update(summary, || daemon.driver.status().1);
     }
@@ -197,6 +200,12 @@ fn status_line(summary: ClockSummary, status: &EngineStatus) -> String {
             |source| format!("{} ({})", source.name, shown_address(&source.address)),
         );
         return format!("Clock synchronised to {source}, stratum {}", system.stratum);
+    }
+    if let Some(refused) = &system.refused_step {
+        return format!(
+            "Clock not steered: a panic threshold ({}) forbids the step; see `ntp-ctl explain`",
+            refused.threshold
+        );
     }
     if system.local_since.is_some() {
         return format!(

@@ -24,6 +24,8 @@ fn main() -> ExitCode {
             scenario!(the_daemon_notifies_readiness_status_watchdog_and_reload),
             scenario!(ready_synchronized_extends_the_start_timeout),
             scenario!(ready_synchronized_without_sources_is_ready_at_once),
+            scenario!(a_refused_step_leaves_the_service_running_until_it_is_forced),
+            scenario!(with_on_panic_exit_a_refused_step_ends_the_service),
         ],
     )
 }
@@ -165,4 +167,51 @@ fn ready_synchronized_without_sources_is_ready_at_once() {
     let setup = Setup::new(1).with("[service]\nready = \"synchronized\"");
     let (mut manager, _daemon) = start(&setup, Duration::ZERO);
     manager.wait_for("READY=1");
+}
+
+/// A clock two days ahead, which `startup-step-panic-threshold` does not permit to set back.
+fn far(server: &ReferenceServer) -> Setup {
+    Setup::new(1)
+        .replacing("virtual-offset = 0.25", "virtual-offset = 172800.0")
+        .server(&server.address().to_string())
+}
+
+fn a_refused_step_leaves_the_service_running_until_it_is_forced() {
+    let server = server();
+    let setup = far(&server);
+    let (mut manager, daemon) = start(&setup, Duration::ZERO);
+    let refused = manager.wait_for("STATUS=Clock not steered");
+    assert!(
+        refused.contains("startup-step-panic-threshold"),
+        "{refused}"
+    );
+    daemon.wait_for_event(LIMIT, "step_refused", &[("exits", "false")]);
+    let (code, text) = setup.ntp_ctl(&["explain"]);
+    assert!(
+        code == Some(0) && text.contains("`ntp-ctl step --force`"),
+        "{text}"
+    );
+    let (_, text) = setup.ntp_ctl(&["status", "--format", "prometheus"]);
+    assert!(text.contains("\nntp_system_step_refused 1\n"), "{text}");
+    assert!(text.contains("\nntp_system_synchronized 0\n"), "{text}");
+    let (code, text) = setup.ntp_ctl(&["step"]);
+    assert!(code == Some(1) && text.contains("--force"), "{text}");
+
+    let (code, text) = setup.ntp_ctl(&["step", "--force"]);
+    assert!(
+        code == Some(0) && text.contains("Clock stepped by -1728"),
+        "{text}"
+    );
+    manager.wait_for("STATUS=Clock synchronised");
+    daemon.wait_for_event(LIMIT, "steering_resumed", &[]);
+    let (_, text) = setup.ntp_ctl(&["status", "--format", "prometheus"]);
+    assert!(text.contains("\nntp_system_step_refused 0\n"), "{text}");
+}
+
+fn with_on_panic_exit_a_refused_step_ends_the_service() {
+    let server = server();
+    let setup = far(&server).synchronization("on-panic = \"exit\"");
+    let (_manager, mut daemon) = start(&setup, Duration::ZERO);
+    daemon.wait_for_event(LIMIT, "step_refused", &[("exits", "true")]);
+    assert_eq!(daemon.wait_exit(LIMIT).code(), Some(70));
 }

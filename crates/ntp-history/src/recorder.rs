@@ -222,6 +222,7 @@ pub fn is_recorded(event: &Event) -> bool {
             | Event::DaemonStopping { .. }
             | Event::DaemonFailed { .. }
             | Event::StepRefused { .. }
+            | Event::SteeringResumed { .. }
             | Event::ConfigurationReloaded { .. }
             | Event::ControlCall { .. }
             | Event::Synchronized { .. }

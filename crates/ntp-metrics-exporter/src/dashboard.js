@@ -144,7 +144,7 @@ function update(answer) {
   const synchronized = system.synchronized !== undefined ? system.synchronized : system.stratum < 16;
   const agreeing = system.agreeing_sources, disagree = state.sources.some(s => s.state === "no-majority");
   const isSteered = system.clock_kind !== "none";
-  showPill(synchronized && isSteered && !system.fallback_since ? "good" : "warn", !isSteered ? "Clock not steered" : synchronized ? system.fallback_since ? "Fallback sources" : "Synchronised" : system.local_since ? "Local time" : disagree ? "Sources disagree" : "Not synchronised");
+  showPill(synchronized && isSteered && !system.fallback_since ? "good" : system.step_refused ? "bad" : "warn", !isSteered ? "Clock not steered" : synchronized ? system.fallback_since ? "Fallback sources" : "Synchronised" : system.step_refused ? "Step refused" : system.local_since ? "Local time" : disagree ? "Sources disagree" : "Not synchronised");
   $("problem").hidden = true; $("known").hidden = false; $("known").classList.remove("stale");
   const [value, unit] = valueAndUnit(boundedEstimate(system.estimated_error, system.error_bound));
   $("estimated").replaceChildren(value === "–" ? "–" : "± " + value, el("small", {}, unit));

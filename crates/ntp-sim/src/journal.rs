@@ -1,6 +1,6 @@
 //! Events of a run that tests inspect, and a fingerprint of everything.
 
-use ntp_proto::engine::{CommandOutcome, Event, Halt, PersistedState, Refusal};
+use ntp_proto::engine::{CommandOutcome, Event, PersistedState, Refusal, RefusedStep};
 use ntp_proto::nts::KeyExchanged;
 use ntp_time::{Adjustment, Applied, NtpDuration};
 
@@ -32,7 +32,7 @@ pub struct Journal {
     /// Results of an operator's commands, in order.
     pub completed: Vec<Result<CommandOutcome, Refusal>>,
     /// Reason for which the engine stopped, if it did.
-    pub halt: Option<Halt>,
+    pub halt: Option<RefusedStep>,
     fingerprint: u64,
 }
 

@@ -1,77 +1,9 @@
-//! Steering of the clock: steps, slews, panic thresholds, shutdown.
+//! Steering of the clock: steps, slews, shutdown.
 
-use ntp_proto::discipline::{Panic, PanicThreshold};
-use ntp_proto::engine::{Event, Halt};
+use ntp_proto::discipline::PanicThreshold;
+use ntp_proto::engine::Event;
 use ntp_sim::{Action, ClockLimits, Scenario, World, run};
 use ntp_time::NtpDuration;
-
-fn seconds(value: i64) -> Option<NtpDuration> {
-    Some(NtpDuration::from_seconds(value))
-}
-
-fn panicked(world: &World) -> Option<Panic> {
-    world.journal().halt.map(|Halt::Panic { which, .. }| which)
-}
-
-#[test]
-fn a_backward_step_beyond_the_startup_threshold_is_refused() {
-    let scenario = Scenario::new("startup panic")
-        .with_servers(4)
-        .with_clock_offset(100_000.0);
-    let mut world = World::new(&scenario, 1);
-    world.run(60.0).unwrap();
-    assert_eq!(panicked(&world), Some(Panic::Startup));
-    assert_eq!(world.journal().adjustments, 0);
-    assert!((world.error() - 100_000.0).abs() < 0.01);
-    // Forward there is no limit at the start.
-    let mut world = World::new(&scenario.with_clock_offset(-100_000.0), 1);
-    world.run(60.0).unwrap();
-    assert!(panicked(&world).is_none() && world.error().abs() < 1e-3);
-}
-
-#[test]
-fn a_correction_beyond_the_single_step_threshold_halts() {
-    let scenario = Scenario::new("single panic")
-        .with_servers(4)
-        .at(3000.0, Action::ForeignStep(2000.0));
-    let mut world = World::new(&scenario, 1);
-    world.run(4000.0).unwrap();
-    assert_eq!(panicked(&world), Some(Panic::Single));
-    assert!((world.error() - 2000.0).abs() < 0.01, "{}", world.error());
-    assert!(
-        world
-            .journal()
-            .steps
-            .iter()
-            .all(|(at, _)| at.as_seconds() < 60.0)
-    );
-    let requests = world.journal().requests;
-    world.run(6000.0).unwrap();
-    assert_eq!(
-        world.journal().requests,
-        requests,
-        "it is silent after that"
-    );
-}
-
-#[test]
-fn small_steps_add_up_to_the_accumulated_threshold() {
-    let mut scenario = Scenario::new("accumulated panic")
-        .with_servers(4)
-        .modify(|world| {
-            world.engine.steering.accumulated_panic = seconds(25);
-        });
-    for time in [2000.0, 3000.0, 4000.0] {
-        scenario = scenario.at(time, Action::ForeignStep(10.0));
-    }
-    let mut world = World::new(&scenario, 1);
-    world.run(3900.0).unwrap();
-    assert_eq!(panicked(&world), None);
-    assert!(world.error().abs() < 1e-3);
-    world.run(5000.0).unwrap();
-    assert_eq!(panicked(&world), Some(Panic::Accumulated));
-    assert!((world.error() - 10.0).abs() < 0.01);
-}
 
 #[test]
 fn step_threshold_decides_between_step_and_slew() {

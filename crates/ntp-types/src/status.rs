@@ -171,6 +171,8 @@ record! {
         accumulated_steps: NtpDuration,
         /// Limit of that sum, if configured.
         accumulated_steps_limit: Option<NtpDuration>,
+        /// The step that a panic threshold forbids: the clock is not steered; absent otherwise.
+        refused_step: Option<RefusedStepStatus>,
         /// Shortest time until the clock is stepped to the new time that the sources hold; absent if no step is pending.
         step_wait: Option<NtpDuration>,
         /// A time that an earlier run saved as past, if the sources show an earlier one.
@@ -196,6 +198,18 @@ record! {
         fallback_since: Option<SystemTime>,
         /// The times that an operator has entered, the oldest first; absent while none can be entered.
         manual: Option<Vec<ManualEntry>>,
+    }
+
+    /// A step that a panic threshold forbids.
+    RefusedStepStatus {
+        /// The key of the threshold in `[synchronization]`.
+        threshold: String,
+        /// Its value.
+        limit: NtpDuration,
+        /// What the sources would add to the clock.
+        correction: NtpDuration,
+        /// Since when the clock is not steered.
+        since: SystemTime,
     }
 
     /// A time that an operator has entered. Offsets are the entered time minus the clock.

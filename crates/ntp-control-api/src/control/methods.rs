@@ -20,8 +20,8 @@ use ntp_types::statistics::{
 use ntp_types::status::{
     CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, EventCount,
     KeServerStatus, KeyExchangeStatus, KeyStatus, ManualEntry, MeasurementStatus, PathStatus,
-    PlatformStatus, ProgramStatus, ProtocolStatus, ServerStatus, SourceStatus, Status,
-    SystemStatus, TrendStatus,
+    PlatformStatus, ProgramStatus, ProtocolStatus, RefusedStepStatus, ServerStatus, SourceStatus,
+    Status, SystemStatus, TrendStatus,
 };
 
 use super::schema::{Input, comment, input, signature, type_definition};
@@ -483,6 +483,7 @@ pub fn interface() -> String {
     type_definition::<DisciplinedClock>(&mut text);
     type_definition::<SystemStatus>(&mut text);
     type_definition::<SourceStatus>(&mut text);
+    type_definition::<RefusedStepStatus>(&mut text);
     type_definition::<ManualEntry>(&mut text);
     type_definition::<MeasurementStatus>(&mut text);
     type_definition::<RefClockStatus>(&mut text);

@@ -61,6 +61,9 @@ details! {
         /// Whether the clock follows its sources and its error bound is below the limit.
         synchronized: bool = |status| Some(status.system.synchronized),
             gauge "ntp_system_synchronized" "Whether the clock follows its sources and its error bound is below the limit: 1 or 0";
+        /// Whether a panic threshold forbids the step that the sources ask for.
+        step_refused: bool = |status| Some(status.system.refused_step.is_some()),
+            gauge "ntp_system_step_refused" "Whether a panic threshold forbids the step that the sources ask for, so that the clock is not steered: 1 or 0";
         /// Estimated correction that the clock still needs.
         offset: NtpDuration = |status| Some(status.system.offset.unwrap_or_default()),
             gauge "ntp_system_offset_seconds" "Estimated true time minus local time, positive if the local clock is behind";

@@ -215,6 +215,7 @@ fn status() -> Status {
             dispersion_rate: Frequency::from_ppm(15.0),
             accumulated_steps: NtpDuration::ZERO,
             accumulated_steps_limit: None,
+            refused_step: None,
             step_wait: None,
             contradicted_time: None,
             agreeing: 3,

@@ -572,16 +572,11 @@ fn command(
 
 fn refusal_error(refusal: Refusal) -> Error {
     match refusal {
-        Refusal::Panic {
-            which,
-            correction,
-            limit,
-            clock,
-        } => Error::StepTooLarge {
-            clock: clock.as_nanos() as f64 * 1e-9,
-            correction: correction.as_seconds_f64(),
-            threshold: which.key().to_owned(),
-            limit: limit.as_seconds_f64(),
+        Refusal::Panic(step) => Error::StepTooLarge {
+            clock: step.clock.as_nanos() as f64 * 1e-9,
+            correction: step.correction.as_seconds_f64(),
+            threshold: step.which.key().to_owned(),
+            limit: step.limit.as_seconds_f64(),
         },
         other => Error::Refused {
             reason: other.to_string(),

@@ -16,8 +16,8 @@ use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::{Request, VersionChoice};
 use ntp_proto::discipline::ErrorFigures;
 use ntp_proto::engine::{
-    Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Halt, Input, Now,
-    Output, PersistedState, QueryId, Refusal, SendError, SourceId,
+    Command, CommandId, CommandOutcome, Engine, EngineConfig, Event, ExchangeId, Input, Now,
+    Output, PersistedState, QueryId, Refusal, RefusedStep, SendError, SourceId,
 };
 use ntp_proto::nts::KeyExchanged;
 use ntp_proto::reference_ids::BloomFilter;
@@ -52,7 +52,7 @@ pub(crate) struct Driver {
     logged_missing: Vec<Facility>,
     /// Result of the last command.
     completed: Option<Result<CommandOutcome, Refusal>>,
-    halted: Option<Halt>,
+    halted: Option<RefusedStep>,
     /// Marker of the last migration of this virtual machine.
     disruption: Option<u64>,
     started: Monotonic,
@@ -385,6 +385,11 @@ impl Driver {
         (now, self.engine.claim(now))
     }
 
+    /// Returns whether a panic threshold keeps the clock from being steered.
+    pub(crate) fn step_refused(&self) -> bool {
+        self.engine.step_refused()
+    }
+
     /// Returns a reading of the clocks, and the error figures of the clock then while it is
     /// synchronised.
     pub(crate) fn accuracy(&self) -> (Now, Option<ErrorFigures>) {
@@ -447,7 +452,7 @@ impl Driver {
     }
 
     /// Returns why the engine has halted, if it has.
-    pub(super) fn halted(&self) -> Option<Halt> {
+    pub(super) fn halted(&self) -> Option<RefusedStep> {
         self.halted
     }
 

@@ -50,7 +50,7 @@ use std::time::Duration;
 
 use ntp_nts_ke::server::StartError;
 use ntp_os_clock::{Clock, monotonic};
-use ntp_proto::engine::{EngineConfig, Halt, Input, Now};
+use ntp_proto::engine::{EngineConfig, Input, Now, RefusedStep};
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::status::EngineStatus;
 use ntp_udp::SocketOptions;
@@ -87,8 +87,8 @@ const STAMPING_DELAY: NtpDuration = NtpDuration::from_millis(125);
 pub enum Ending {
     /// The time given to [`Runtime::run`] is over, or a signal has arrived; it may be called again.
     Paused,
-    /// The engine has halted.
-    Halted(Halt),
+    /// The engine has halted (`on-panic = "exit"`).
+    Halted(RefusedStep),
 }
 
 /// The driver and all that the event loop polls.

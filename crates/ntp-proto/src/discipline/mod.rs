@@ -100,7 +100,7 @@ pub use ntp_types::source::{SelectionOptions, SourceState};
 pub use prediction::Prediction;
 pub use report::{ErrorFigures, Estimate};
 pub use source::{SourceEstimate, SourceKey};
-pub use steering::{Decision, Panic, PanicThreshold, Steering, SteeringConfig, Update};
+pub use steering::{Decision, Excess, Panic, PanicThreshold, Steering, SteeringConfig, Update};
 pub use trend::Trend;
 
 use allowance::DriftRecord;

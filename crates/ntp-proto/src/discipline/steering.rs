@@ -37,8 +37,9 @@
 //! over that of the fastest source: a pulse each second beside four servers is steered as alone.
 //!
 //! # Panic
-//! A gap beyond the configured panic thresholds is not corrected, neither by a step nor by a slew:
-//! an operator must look at it first.
+//! A gap beyond the configured panic thresholds is not corrected, neither by a step nor by a slew.
+//! An operator can force the step; the sum of steps is then counted anew for its threshold, as after
+//! a restart, because the operator has looked at them.
 
 use ntp_time::{Frequency, Monotonic, NtpDuration};
 use serde::{Deserialize, Serialize};
@@ -165,15 +166,19 @@ pub enum Decision {
         /// Whether the sources have only now come to this time.
         begins: bool,
     },
-    /// Change nothing and report that a panic threshold was reached.
-    Panic {
-        /// Threshold that was reached.
-        which: Panic,
-        /// The correction that would have been made.
-        correction: NtpDuration,
-        /// Value of the threshold.
-        limit: NtpDuration,
-    },
+    /// Change nothing: a panic threshold forbids the correction.
+    Panic(Excess),
+}
+
+/// A correction that a panic threshold forbids.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Excess {
+    /// The threshold.
+    pub which: Panic,
+    /// The correction that is not made.
+    pub correction: NtpDuration,
+    /// Value of the threshold.
+    pub limit: NtpDuration,
 }
 
 /// Circumstances of an update.
@@ -238,6 +243,8 @@ pub struct Steering {
     settled: bool,
     /// Sum of the magnitudes of the steps after the first update.
     accumulated: NtpDuration,
+    /// Part of that sum that does not count for its threshold: what an operator has looked at.
+    approved: NtpDuration,
     stepout: Stepout,
     /// How far the clock was set forward before the first update, without a measurement.
     set_forward: NtpDuration,
@@ -253,6 +260,7 @@ impl Steering {
             steps_left: config.steps_at_start,
             settled: false,
             accumulated: NtpDuration::ZERO,
+            approved: NtpDuration::ZERO,
             stepout: Stepout::default(),
             set_forward: NtpDuration::ZERO,
             slewed_gap: NtpDuration::ZERO,
@@ -301,15 +309,15 @@ impl Steering {
             return Decision::Hold;
         }
         let correction = -gap;
-        if let Some((which, limit)) = self.panic_limit(correction, true).filter(|_| !forced) {
-            return Decision::Panic {
-                which,
-                correction,
-                limit,
-            };
+        let excess = self.excess(correction, true);
+        if let Some(excess) = excess.filter(|_| !forced) {
+            return Decision::Panic(excess);
         }
         if self.settled {
             self.accumulated += correction.abs();
+        }
+        if excess.is_some() {
+            self.approved = self.accumulated;
         }
         self.settled = true;
         self.stepout.forget();
@@ -355,12 +363,8 @@ impl Steering {
                 };
             }
         }
-        if let Some((which, limit)) = self.panic_limit(correction, wants_step) {
-            return Decision::Panic {
-                which,
-                correction,
-                limit,
-            };
+        if let Some(excess) = self.excess(correction, wants_step) {
+            return Decision::Panic(excess);
         }
         if wants_step && self.settled {
             self.accumulated += correction.abs();
@@ -417,6 +421,16 @@ impl Steering {
         }
     }
 
+    /// Returns what a panic threshold forbids of the correction, if one does.
+    fn excess(&self, correction: NtpDuration, steps: bool) -> Option<Excess> {
+        let (which, limit) = self.panic_limit(correction, steps)?;
+        Some(Excess {
+            which,
+            correction,
+            limit,
+        })
+    }
+
     /// The panic threshold that forbids the correction, and its value.
     fn panic_limit(&self, correction: NtpDuration, steps: bool) -> Option<(Panic, NtpDuration)> {
         if !self.settled {
@@ -432,8 +446,8 @@ impl Steering {
             return Some((Panic::Single, limit));
         }
         let limit = self.config.accumulated_panic?;
-        (steps && self.accumulated + correction.abs() > limit)
-            .then_some((Panic::Accumulated, limit))
+        let sum = self.accumulated - self.approved + correction.abs();
+        (steps && sum > limit).then_some((Panic::Accumulated, limit))
     }
 
     /// Plans a slew, see the module.
@@ -585,7 +599,7 @@ mod tests {
             for second in (400..1000).step_by(20) {
                 assert!(matches!(at(second, 2000.0), Decision::Wait { .. }));
             }
-            assert!(matches!(at(1000, 2000.0), Decision::Panic { .. }));
+            assert!(matches!(at(1000, 2000.0), Decision::Panic(_)));
         }
     }
 
@@ -616,10 +630,10 @@ mod tests {
         let mut steering = Steering::new(config);
         assert!(matches!(
             steering.decide(day, &estimate_with(1e-4), POLL),
-            Decision::Panic {
+            Decision::Panic(Excess {
                 which: Panic::Startup,
                 ..
-            }
+            })
         ));
         // A machine without a battery clock needs half a century forward.
         assert!(matches!(
@@ -630,10 +644,10 @@ mod tests {
         for gap in [1000, -1000, 5000] {
             assert!(matches!(
                 steering.decide(NtpDuration::from_seconds(gap), &estimate_with(1e-4), POLL),
-                Decision::Panic {
+                Decision::Panic(Excess {
                     which: Panic::Single,
                     ..
-                }
+                })
             ));
         }
         let gap = NtpDuration::from_seconds(3);
@@ -643,12 +657,20 @@ mod tests {
         ));
         assert_eq!(
             steering.decide(-gap, &estimate_with(1e-4), POLL),
-            Decision::Panic {
+            Decision::Panic(Excess {
                 which: Panic::Accumulated,
                 correction: gap,
                 limit: seconds(5.0)
-            }
+            })
         );
+        // An operator forces it: the sum counts anew.
+        for forced in [false, true] {
+            let decision = steering.step(-gap, &estimate_with(1e-4), forced);
+            assert_eq!(matches!(decision, Decision::Step { .. }), forced);
+        }
+        assert_eq!(steering.accumulated(), gap * 2);
+        let decision = steering.step(gap, &estimate_with(1e-4), false);
+        assert!(matches!(decision, Decision::Step { .. }));
     }
 
     #[test]

@@ -385,7 +385,7 @@ impl World {
                 self.clock.slew = 0.0;
             }
             Decision::Hold => {}
-            Decision::Panic { .. } => panic!("no panic threshold is configured"),
+            Decision::Panic(_) => panic!("no panic threshold is configured"),
         }
     }
 

@@ -4,7 +4,7 @@ use core::fmt;
 
 use ntp_time::{Frequency, NtpDuration, PollInterval, SystemTime};
 
-use crate::discipline::Panic;
+use super::RefusedStep;
 
 /// Identifies a command in its result; chosen by the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -103,16 +103,7 @@ pub enum Refusal {
         needed: usize,
     },
     /// A panic threshold forbids the step.
-    Panic {
-        /// The threshold.
-        which: Panic,
-        /// The correction that was refused.
-        correction: NtpDuration,
-        /// The threshold's value.
-        limit: NtpDuration,
-        /// Reading of the clock.
-        clock: SystemTime,
-    },
+    Panic(RefusedStep),
     /// No time may be entered.
     ManualDisabled,
     /// A majority of sources determines the time.
@@ -147,17 +138,7 @@ impl fmt::Display for Refusal {
                 f,
                 "{agreeing} sources agree, {needed} required (minimum-agreeing-sources, and more than half)"
             ),
-            Self::Panic {
-                which,
-                correction,
-                limit,
-                clock,
-            } => write!(
-                f,
-                "the clock reads {clock}, the sources {}: the correction of {correction} exceeds {} = {limit}",
-                *clock + *correction,
-                which.key()
-            ),
+            Self::Panic(step) => step.fmt(f),
             Self::ManualDisabled => f.write_str(
                 "manual time is off: `ntp-ctl manual on`, or `manual = true` in [clock]",
             ),

@@ -26,6 +26,8 @@ pub struct EngineConfig {
     pub discipline: discipline::Config,
     /// Steps, slews and panic thresholds.
     pub steering: SteeringConfig,
+    /// Whether the engine halts when a panic threshold forbids a step. Otherwise it stops steering.
+    pub exit_on_panic: bool,
     /// Whether a step is logged as a warning (upstream's `warn-on-jump`).
     pub warn_on_jump: bool,
     /// Stratum while unsynchronised; sources must be below it (upstream's `local-stratum`).
@@ -64,6 +66,7 @@ impl Default for EngineConfig {
             sources: Vec::new(),
             discipline: discipline::Config::default(),
             steering: SteeringConfig::default(),
+            exit_on_panic: false,
             warn_on_jump: true,
             local_stratum: Stratum::UNSYNCHRONIZED,
             local_reference_id: ReferenceId::XNON,

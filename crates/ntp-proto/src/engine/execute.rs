@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{EngineConfig, MAX_POOL_SIZE, SourceConfig, SourceKind};
 use super::source::SourceInput;
-use super::{CommandOutcome, Engine, Event, Now, Phase, Refusal, RemovalReason};
+use super::{CommandOutcome, Engine, Event, Now, Phase, Refusal, RefusedStep, RemovalReason};
 use crate::client::AssociationConfig;
 use crate::discipline::Decision;
 
@@ -179,6 +179,7 @@ impl Engine {
         self.steering.reconfigure(new.steering);
         self.jump_detector.set_threshold(new.meddling_threshold);
         self.selection_options_changed(now);
+        self.repeat_refused_decision(now);
         CommandOutcome::Reconfigured {
             added,
             removed,
@@ -364,23 +365,14 @@ impl Engine {
         match self.steering.step(offset, &estimate, forced) {
             Decision::Step { by, frequency } => {
                 self.drop_contradicted_floor(now, &measured);
-                self.request_step(by, frequency);
+                self.request_step(now, by, frequency);
                 self.follow_reference(now, by);
                 Ok(CommandOutcome::Stepped {
                     from: now.system,
                     by,
                 })
             }
-            Decision::Panic {
-                which,
-                correction,
-                limit,
-            } => Err(Refusal::Panic {
-                which,
-                correction,
-                limit,
-                clock: now.system,
-            }),
+            Decision::Panic(excess) => Err(Refusal::Panic(RefusedStep::new(now, excess))),
             Decision::Slew { .. } | Decision::Wait { .. } | Decision::Hold => {
                 Err(Refusal::NoMajority {
                     agreeing: agreement.agreeing,

@@ -8,6 +8,7 @@
 //! - The error bound has passed `distance`, or there is none.
 //! - The error bound has been below `activate_below` once, if that is configured.
 //! - No source is in a burst of requests, whose replies decide.
+//! - No panic threshold forbids to correct the clock: such a clock is no reference.
 //!
 //! It ends as soon as a majority of sources is available: it has no vote, so it keeps no source from
 //! being followed.
@@ -196,7 +197,8 @@ impl Engine {
             // The new reference contradicts the old one; housekeeping would notice it later.
             self.refresh_status(now);
         }
-        self.set_local_active(now, !available && (is_active || may_begin));
+        let trusted = self.refusal.is_none();
+        self.set_local_active(now, !available && trusted && (is_active || may_begin));
     }
 
     fn set_local_active(&mut self, now: Now, active: bool) {

@@ -15,7 +15,7 @@
 use ntp_time::{FreeTime, Frequency, NtpDuration, SystemTime};
 use ntp_types::status::ManualEntry;
 
-use super::{CommandOutcome, Engine, Now, Refusal};
+use super::{CommandOutcome, Engine, Now, Refusal, RefusedStep};
 use crate::discipline::{Decision, Estimate, FrequencyPrior, Update};
 
 /// Error of an entry: the reaction time of the operator, and half of the second that is typed.
@@ -186,18 +186,8 @@ impl Engine {
             };
             self.steering.decide(offset, &estimate, update)
         };
-        if let Decision::Panic {
-            which,
-            correction,
-            limit,
-        } = decision
-        {
-            return Err(Refusal::Panic {
-                which,
-                correction,
-                limit,
-                clock: now.system,
-            });
+        if let Decision::Panic(excess) = decision {
+            return Err(Refusal::Panic(RefusedStep::new(now, excess)));
         }
         // What the sources showed earlier is another time.
         self.discipline.forget_phase();

@@ -28,6 +28,7 @@
 //! | `measure` | passes inputs to sources, and their measurements to the discipline |
 //! | [`discipline`](crate::discipline) | clock estimation and source selection |
 //! | `steer` | turns an estimate into an adjustment |
+//! | `refused_step` | a step that a panic threshold forbids |
 //! | `time_floor` | a time that an earlier run knew to be past |
 //! | `command`, `execute` | operator commands and their execution |
 //! | `leap` | handling of leap seconds |
@@ -59,6 +60,7 @@ mod output;
 mod phase_free;
 mod prediction;
 mod reading;
+mod refused_step;
 mod replay;
 mod serving;
 mod source;
@@ -89,8 +91,9 @@ pub use ntp_types::event::{
 };
 pub use ntp_types::host::{Host, ScopedIp};
 pub use ntp_types::source::{SourceId, SourceName};
-pub use output::{Halt, Output, PersistedState, Reason};
+pub use output::{Output, PersistedState, Reason};
 pub use prediction::Prediction;
+pub use refused_step::RefusedStep;
 pub use replay::RngTrace;
 pub use source::refclock::RefClockConfig;
 pub use time_floor::TimePrior;
@@ -104,6 +107,7 @@ use jump_detector::JumpDetector;
 use leap::LeapPlan;
 use local::LocalReference;
 use manual::ManualTime;
+use refused_step::StepRefusal;
 use replay::{ReplayHooks, Rng};
 use source::ntp::NtpSource;
 use source::pool::{Need, SourceSet};
@@ -157,6 +161,8 @@ pub struct Engine {
     updates: Updates,
     time_floor: TimeFloor,
     slew: Option<Slew>,
+    /// While a panic threshold forbids the correction: the clock is not steered.
+    refusal: Option<StepRefusal>,
     /// Number of steps of the clock, by the engine or by others; wraps.
     clock_epoch: u32,
     /// ID under which our server is found in loops, if it serves version 5.
@@ -219,6 +225,7 @@ impl Engine {
             updates: Updates::default(),
             time_floor: TimeFloor::new(now, config.time_prior),
             slew: None,
+            refusal: None,
             clock_epoch: 0,
             server_id: None,
             phase_free: PhaseFreeClock::new(now.system, seed),
@@ -641,7 +648,7 @@ impl Engine {
     }
 
     /// Stops with a reason. Requested adjustments are discarded, but a slew in progress is ended.
-    fn halt(&mut self, reason: Halt) {
+    fn halt(&mut self, reason: RefusedStep) {
         self.outputs.push_back(Output::Halt(reason));
         let base = self.slew.take().map(|slew| slew.base);
         self.pending_adjustment = Adjustment {

@@ -1,14 +1,15 @@
 //! Outputs of the engine.
 
-use core::fmt;
 use std::net::SocketAddr;
 
-use ntp_time::{Adjustment, NtpDuration, SystemTime};
+use ntp_time::{Adjustment, SystemTime};
 use ntp_types::refclock::DeviceConfig;
 
-use super::{CommandId, CommandOutcome, Event, ExchangeId, Host, QueryId, Refusal, SourceId};
+use super::{
+    CommandId, CommandOutcome, Event, ExchangeId, Host, QueryId, Refusal, RefusedStep, SourceId,
+};
 use crate::client::{Request, VersionChoice};
-use crate::discipline::{FrequencyPrior, Panic};
+use crate::discipline::FrequencyPrior;
 use crate::nts::KeyExchanged;
 
 /// An action for the shell.
@@ -81,8 +82,8 @@ pub enum Output {
     /// Result of [`Input::Command`](super::Input::Command) or
     /// [`Input::Reconfigure`](super::Input::Reconfigure).
     Completed(CommandId, Result<CommandOutcome, Refusal>),
-    /// The daemon must exit. The correction that it needs was not made.
-    Halt(Halt),
+    /// The daemon must exit (`on-panic`). The step that the clock needs was not made.
+    Halt(RefusedStep),
 }
 
 /// State that survives a restart. A value of `None` does not replace a saved one.
@@ -96,22 +97,6 @@ pub struct PersistedState {
     /// Whether the limit replaces a saved one, even if that is later or there is no new one: the
     /// sources have contradicted it. Otherwise the later one remains.
     pub replaces_floor: bool,
-}
-
-/// Reason why the daemon must exit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Halt {
-    /// The required step exceeds a panic threshold.
-    Panic {
-        /// The threshold.
-        which: Panic,
-        /// The required correction.
-        correction: NtpDuration,
-        /// The threshold's value.
-        limit: NtpDuration,
-        /// Reading of the clock, assumed to be wrong.
-        clock: SystemTime,
-    },
 }
 
 /// Reason for the next wake-up.
@@ -139,26 +124,4 @@ pub enum Reason {
     Fallback,
     /// A leap second takes effect. Until it is detected, the error estimates are off by a second.
     LeapSecond,
-}
-
-impl fmt::Display for Halt {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Panic {
-                which,
-                correction,
-                limit,
-                clock,
-            } => {
-                let key = which.key();
-                write!(
-                    f,
-                    "the clock says {clock}, the sources say {}: a correction of {correction}, and {key} = {limit} \
-                     does not allow it; the correction was not made. If the sources are right, set it by `ntp-ctl force-sync`, or raise {key} \
-                     in [synchronization], and start again",
-                    *clock + *correction
-                )
-            }
-        }
-    }
 }

@@ -87,9 +87,21 @@ impl Engine {
         }
     }
 
+    /// Stratum that is served while neither a source nor the local reference is followed. A clock
+    /// that a panic threshold keeps wrong is no reference.
+    pub(super) fn unsynchronized_stratum(&self) -> Stratum {
+        if self.refusal.is_some() {
+            return Stratum::UNSYNCHRONIZED;
+        }
+        self.config.local_stratum.min(Stratum::UNSYNCHRONIZED)
+    }
+
     /// Returns the header fields that the server sends from `now` on.
     pub fn claim(&self, now: Now) -> Claim {
-        let local = local(self.config.local_stratum, self.config.local_reference_id);
+        let local = local(
+            self.unsynchronized_stratum(),
+            self.config.local_reference_id,
+        );
         let precision = self.config.clock.precision;
         let epoch = self.clock_epoch;
         let timescale = self.served_timescale();

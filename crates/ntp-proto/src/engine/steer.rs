@@ -21,7 +21,7 @@ use ntp_time::{
 };
 
 use super::source::{Source, SourceInput};
-use super::{Engine, Event, Halt, Now, Output, PersistedState, SourceId, SourceName, SourceOffset};
+use super::{Engine, Event, Now, Output, PersistedState, SourceId, SourceName, SourceOffset};
 use crate::discipline::{Decision, ErrorFigures, Estimate, MeasurementOutcome, Update};
 
 /// Error bound above which the clock is not synchronised. RFC 5905's MAXDIST is of this order; at a
@@ -170,7 +170,8 @@ impl Engine {
     }
 
     /// Requests a step, which ends a slew in progress.
-    pub(super) fn request_step(&mut self, by: NtpDuration, frequency: Frequency) {
+    pub(super) fn request_step(&mut self, now: Now, by: NtpDuration, frequency: Frequency) {
+        self.resume_steering(now, by);
         self.slew = None;
         self.pending_adjustment.step = Some(by);
         self.pending_adjustment.frequency = Some(frequency);
@@ -180,7 +181,7 @@ impl Engine {
         });
     }
 
-    /// Requests the adjustment. Returns false if the engine halts.
+    /// Requests the adjustment. Returns false if a panic threshold forbids it.
     pub(super) fn apply_decision(
         &mut self,
         now: Now,
@@ -195,18 +196,21 @@ impl Engine {
                 remaining,
                 begins,
             } => {
-                self.slew = None;
-                self.pending_adjustment.frequency = Some(frequency);
+                if self.refusal.is_none() {
+                    self.slew = None;
+                    self.pending_adjustment.frequency = Some(frequency);
+                }
                 if begins {
                     self.report_pending_step(now, step, remaining);
                 }
             }
-            Decision::Step { by, frequency } => self.request_step(by, frequency),
+            Decision::Step { by, frequency } => self.request_step(now, by, frequency),
             Decision::Slew {
                 frequency,
                 base,
                 duration,
             } => {
+                self.resume_steering(now, -offset);
                 self.slew = Some(Slew {
                     ends: now.monotonic + duration,
                     base,
@@ -218,17 +222,8 @@ impl Engine {
                     duration,
                 });
             }
-            Decision::Panic {
-                which,
-                correction,
-                limit,
-            } => {
-                self.halt(Halt::Panic {
-                    which,
-                    correction,
-                    limit,
-                    clock: now.system,
-                });
+            Decision::Panic(excess) => {
+                self.refuse_step(now, excess);
                 return false;
             }
         }

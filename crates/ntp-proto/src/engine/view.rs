@@ -1,6 +1,6 @@
 //! Status of the engine for readers.
 
-use ntp_time::{Frequency, NtpDuration, Stratum};
+use ntp_time::{Frequency, NtpDuration};
 use ntp_types::status::{EngineStatus, SourceStatus, SystemStatus};
 
 use super::source::Source;
@@ -36,7 +36,7 @@ impl Engine {
         let synchronized = self.sync.synchronized && local.is_none();
         let (local_stratum, local_id) = local.map_or(
             (
-                self.config.local_stratum.min(Stratum::UNSYNCHRONIZED),
+                self.unsynchronized_stratum(),
                 self.config.local_reference_id,
             ),
             |(local, _)| (local.stratum, local.reference_id),
@@ -75,6 +75,7 @@ impl Engine {
             dispersion_rate: self.drift_allowance(now),
             accumulated_steps: self.steering.accumulated(),
             accumulated_steps_limit: self.config.steering.accumulated_panic,
+            refused_step: self.refused_step(),
             step_wait: self.steering.step_wait(now.monotonic),
             contradicted_time: self.contradicted_floor(now),
             agreeing: agreement.agreeing as u64,

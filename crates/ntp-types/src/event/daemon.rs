@@ -30,20 +30,6 @@ macro_rules! daemon_events {
                 error: Prose,
             } Severity::Error => "{error}";
 
-            /// A step that the sources demand exceeds a panic threshold: it is not made, and the daemon stops.
-            step_refused = StepRefused {
-                /// The key of the threshold in `[synchronization]`.
-                threshold: String,
-                /// Its value.
-                limit: NtpDuration,
-                /// What would be added to the clock.
-                correction: NtpDuration,
-                /// The clock's reading.
-                clock: SystemTime,
-                /// What happened, and what to do.
-                text: Prose,
-            } Severity::Error => "{text}";
-
             /// The service manager could not be notified.
             service_manager_failed = ServiceManagerFailed {
                 /// What the operating system reported.

@@ -268,6 +268,36 @@ macro_rules! engine_events {
             } Severity::Warning => "sources ask for a step of {step} after start-up: not made before they have held that time for {:.0} s (stepout-time){}; if they \
                           are right, ntp-ctl step makes it at once", wait.as_seconds_f64(), Suppressed(*suppressed);
 
+            /// A panic threshold forbids the step that the sources ask for: it is not made. The clock is not steered and counts as unsynchronised; with
+            /// `on-panic = "exit"` the daemon ends.
+            step_refused = StepRefused {
+                /// The key of the threshold in `[synchronization]`.
+                threshold: String,
+                /// Its value.
+                limit: NtpDuration,
+                /// What would be added to the clock.
+                correction: NtpDuration,
+                /// The clock's reading.
+                clock: SystemTime,
+                /// Whether the daemon ends.
+                exits: bool,
+                /// Number of such events since the last report.
+                suppressed: u64,
+            } Severity::Error => "step refused: the clock reads {clock}, the sources {}: the correction of {correction} exceeds {threshold} = {limit}{}; {}",
+                *clock + *correction, Suppressed(*suppressed), if *exits {
+                    "the daemon ends (on-panic). If the sources are right, set the clock by `ntp-ctl force-sync`, or raise the threshold, and start again"
+                } else {
+                    "the clock is not steered and counts as unsynchronised. If the sources are right, `ntp-ctl step --force` makes the step"
+                };
+
+            /// The clock is steered again: the step that a panic threshold had forbidden was forced, or the sources ask for a correction that is permitted.
+            steering_resumed = SteeringResumed {
+                /// What is added to the clock now.
+                correction: NtpDuration,
+                /// How long the clock was not steered.
+                after: NtpDuration,
+            } Severity::Info => "clock steered again after {:.0} s, by a correction of {correction}", after.as_seconds_f64();
+
             /// The sources show a time before one that an earlier run saved as past.
             floor_contradicted = FloorContradicted {
                 /// The saved time.

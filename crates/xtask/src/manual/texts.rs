@@ -38,7 +38,7 @@ pub(super) const DAEMON: Texts = Texts {
          disciplines the clock by slewing; it steps the clock only at start-up, after a suspend, after another program has set the clock, if the sources have held another time for `stepout-time`, or if `step-threshold` is configured.",
         "It reports two error figures. The error bound holds as long as most sources are right within what they state and the oscillator changes by less than the drift allowance between measurements. The estimated error is \
          exceeded 0.1 % of the time if paths are symmetric. The kernel carries both as maxerror and esterror, see `adjtimex`(2).",
-        "A correction beyond a panic threshold is not made: the daemon logs both times and exits with code 70, so that an operator can decide.",
+        "A step beyond a panic threshold is not made: the daemon logs both times, stops steering and serves as unsynchronised until `ntp-ctl step --force` makes the step or the sources ask for one that is permitted. With `on-panic = \"exit\"` in `[synchronization]` it exits with code 70 instead.",
         "The daemon runs in the foreground. Started by root, it opens its ports and sockets, switches to the user of `[sandbox]` (default ntpd-rs) and keeps the capability \
          CAP_SYS_TIME. Started by another user it needs CAP_SYS_TIME, and CAP_NET_BIND_SERVICE to serve a port below 1024. Without privileges, \
          `kind = \"none\"` in `[clock]` measures without steering, and `kind = \"virtual\"` steers a simulated clock.",

@@ -334,9 +334,18 @@ impl Chrony {
         let section = "[synchronization]";
         let key = "single-step-panic-threshold";
         self.draft.set(line, section, key, limit);
-        let text = format!("maxchange {limit} {start} {ignored}");
-        let why = "a larger correction stops the daemon without a change of the clock, from the first update after start-up on; none is ignored";
-        self.draft.remarks.unsupported(line.number, &text, why);
+        // Below zero, all are ignored: the default of `on-panic`.
+        let (text, exits) = (
+            format!("maxchange {limit} {start} {ignored}"),
+            *ignored >= 0.0,
+        );
+        if exits {
+            self.draft.set_text(line, section, "on-panic", "exit");
+        }
+        if *start > 1.0 || *ignored > 0.0 {
+            let why = "the limit applies from the first update after start-up on, to corrections that the sources have held for `stepout-time`; the first of them counts";
+            self.draft.remarks.unsupported(line.number, &text, why);
+        }
     }
 
     fn maxslewrate(&mut self, line: &Line<'_>) {

@@ -442,7 +442,10 @@ impl Ntpd {
                 let startup = "startup-step-panic-threshold";
                 self.draft.set_text(line, section, startup, "inf");
             }
-            Some(limit) => self.draft.set(line, section, single, limit),
+            Some(limit) => {
+                self.draft.set(line, section, single, limit);
+                self.draft.set_text(line, section, "on-panic", "exit");
+            }
             None => {}
         }
         if let Some(threshold) = tinker.step {

@@ -196,7 +196,7 @@ fn options_of_sources_are_converted() {
         "certificate-chain-path = \"/etc/pki/tls/certs/ntp.crt\"",
         "[local]\nstratum = 8\ndistance = 1\norphan = true\n",
         "minimum-agreeing-sources = 2",
-        "single-step-panic-threshold = 100",
+        "single-step-panic-threshold = 100\non-panic = \"exit\"\n",
         "[server.access]\ndefault = \"allow\"\n\"10.1.0.0/16\" = \"allow\"\n\"192.0.2.128/25\" = \"ignore\"\n",
         "frobnicate 7\n#     unknown directive",
         "allow backbone.example.net\n#     use addresses of networks",
