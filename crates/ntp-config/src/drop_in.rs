@@ -41,7 +41,8 @@ pub(crate) fn read(main: &Path, first: usize) -> (Vec<Layer>, Vec<Diagnostic>) {
     let (mut layers, mut diagnostics) = (Vec::new(), Vec::new());
     let roles = [Role::Sources, Role::Whole];
     for (directory, role) in drop_in_directories(main).iter().zip(roles) {
-        let files = match list(main, directory, &mut diagnostics) {
+        let parent = main.parent().unwrap_or(Path::new(""));
+        let files = match list(parent, directory, &mut diagnostics) {
             Ok(files) => files,
             Err(error) => {
                 diagnostics.push(unreadable("the directory", directory, &error));
@@ -63,9 +64,10 @@ pub(crate) fn read(main: &Path, first: usize) -> (Vec<Layer>, Vec<Diagnostic>) {
     (layers, diagnostics)
 }
 
-/// Lists the files to read, sorted; none if the directory does not exist.
-fn list(
-    main: &Path,
+/// Lists the files to read, sorted; none if the directory does not exist, or if `parent`, which is
+/// that of the main file, is world-writable.
+pub(crate) fn list(
+    parent: &Path,
     directory: &Path,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> io::Result<Vec<PathBuf>> {
@@ -76,10 +78,10 @@ fn list(
         Err(error) if error.kind() == ErrorKind::NotADirectory => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let parent = main
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or_else(|| Path::new("."));
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
     for (checked, is_parent) in [(parent, true), (directory, false)] {
         if Exposure::of(&fs::metadata(checked)?) != Some(Exposure::Writable) {
             continue;

@@ -5,7 +5,7 @@
 //! file that it rejects is rejected, except for additional keys. Data flow:
 //!
 //! ```text
-//! load, drop_in  which files, their permissions     (the only I/O)
+//! load, drop_in, dhcp  which files, their permissions     (the only I/O)
 //! layers    several files -> one tree
 //!   syntax   text -> tree of values with their spans (recovers, finds all errors)
 //!   renamed  old names of keys, accepted with a warning
@@ -33,6 +33,7 @@ mod clockbound;
 mod compat;
 mod config;
 mod control;
+mod dhcp;
 mod diagnostic;
 mod disabled;
 mod document;
@@ -86,6 +87,7 @@ pub use clockbound::ClockBoundConfig;
 pub use compat::{ChronyConfig, CompatConfig};
 pub use config::{Config, parse};
 pub use control::ControlConfig;
+pub use dhcp::{DhcpFiles, DhcpSources};
 pub use diagnostic::{Diagnostic, Severity, Style};
 pub use disabled::Disabled;
 pub use document::{Located, Place};

@@ -16,6 +16,7 @@ use ntp_os_clock::device::sysfs::Sysfs;
 use ntp_proto::keys::KeyRing;
 
 use crate::config::{self, Config};
+use crate::dhcp::DhcpFiles;
 use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Located, Place};
 use crate::drop_in;
@@ -42,7 +43,8 @@ pub struct Loaded {
     /// The main file; `None` if no file was read and the defaults apply. With drop-ins it need
     /// not exist.
     pub path: Option<PathBuf>,
-    /// All files that were read, in order of precedence, the lowest first.
+    /// All files that were read, in order of precedence, the lowest first; without those of
+    /// `dhcp-sources-directory`.
     pub files: Vec<PathBuf>,
 }
 
@@ -102,7 +104,12 @@ fn finish(
     diagnostics.extend(more);
     let files = layers.iter().map(|layer| layer.document.name());
     let files: Vec<_> = files.map(PathBuf::from).collect();
-    let (config, mut cx) = read_for(machine, layers);
+    let (mut config, mut cx) = read_for(machine, layers);
+    if let Some(directory) = config.dhcp_directory() {
+        let mut found = DhcpFiles::read(directory);
+        diagnostics.append(&mut found.warnings);
+        config.set_dhcp_sources(found);
+    }
     for diagnostic in diagnostics {
         cx.report(diagnostic);
     }

@@ -32,11 +32,13 @@ impl Config {
         let keys = self.keys.path.iter();
         let keys = keys.map(|path| ("path in [keys]", path.value.as_path()));
         let list = self.leap.list.as_deref();
+        let dhcp = self.dhcp_directory();
         authorities
             .chain(self.nts_ke_servers.iter().flat_map(certificates))
             .chain(keys)
             .chain(secret)
             .chain(list.map(|path| ("list in [leap]", path)))
+            .chain(dhcp.map(|path| ("dhcp-sources-directory in [synchronization]", path)))
     }
 
     /// The file that keeps the keys of NTS cookies across restarts, if any.

@@ -302,3 +302,87 @@ fn a_drop_in_directory_may_be_a_symbolic_link() {
     symlink(directory.path("run"), directory.path("sources.d")).unwrap();
     assert_eq!(names(&directory.load().unwrap()), ["a:123"]);
 }
+
+/// Writes a main file that reads the servers of DHCP from the directory `run`.
+fn with_dhcp(directory: &Directory, more: &str) {
+    let run = directory.path("run");
+    let text = format!(
+        "{}[synchronization]\ndhcp-sources-directory = \"{}\"\n{more}",
+        source("a"),
+        run.display()
+    );
+    directory.write("ntp.toml", &text);
+}
+
+#[test]
+fn servers_of_dhcp_are_sources_once_unless_they_are_ignored() {
+    let directory = Directory::new(&[
+        ("run/dhcp-eth0.toml", &(source("b") + &source("a"))),
+        ("run/dhcp-wlan0.toml", &(source("c") + &source("b"))),
+    ]);
+    with_dhcp(&directory, "");
+    let loaded = directory.load().unwrap();
+    assert_eq!(warnings(&loaded), [""; 0]);
+    assert_eq!(names(&loaded), ["a:123", "b:123", "c:123"]);
+    let fallback = |loaded: &Loaded| -> Vec<_> {
+        let sources = loaded.config.sources.iter();
+        let options = sources.filter_map(|it| it.kind.ntp());
+        options.map(|it| it.selection.fallback).collect()
+    };
+    assert_eq!(fallback(&loaded), [false, true, true]);
+    with_dhcp(&directory, "dhcp-sources = \"use\"\n");
+    assert_eq!(fallback(&directory.load().unwrap()), [false; 3]);
+    with_dhcp(&directory, "dhcp-sources = \"ignore\"\n");
+    assert_eq!(names(&directory.load().unwrap()), ["a:123"]);
+    with_dhcp(&directory, "dhcp-sources = \"prefer\"\n");
+    assert!(directory.problems()[0].contains("unknown variant `prefer`"));
+    directory.write("ntp.toml", "");
+    assert_eq!(names(&directory.load().unwrap()), [""; 0]);
+}
+
+/// Strangers write them, in effect.
+#[test]
+fn files_of_dhcp_cannot_make_a_configuration_invalid_nor_set_anything_else() {
+    let many: String = (0..100).map(|it| source(&format!("h{it}"))).collect();
+    for (content, remain) in [
+        ("nonsense", 1),
+        ("[clock]\nkind = \"none\"\n", 1),
+        ("[[server]]\nlisten = \"[::]:123\"\n", 1),
+        ("[[source]]\nmode = \"platform\"\n", 1),
+        ("[[source]]\nmode = \"sock\"\npath = \"/etc/passwd\"\n", 1),
+        (
+            "[[source]]\nmode = \"server\"\naddress = \"b\"\nkey = 1\n",
+            1,
+        ),
+        (&*many, 33),
+    ] {
+        let directory = Directory::new(&[("run/dhcp-eth0.toml", content)]);
+        with_dhcp(&directory, "");
+        let loaded = directory.load().unwrap();
+        assert_eq!(loaded.config.sources.len(), remain, "{content}");
+        assert_eq!(warnings(&loaded).len(), 1, "{content}");
+        assert!(warnings(&loaded)[0].contains("dhcp-eth0.toml` is not used"));
+    }
+    let directory = Directory::new(&[("run/dhcp-eth0.toml/x", "")]);
+    with_dhcp(&directory, "");
+    assert_eq!(warnings(&directory.load().unwrap()).len(), 1);
+}
+
+/// As after a change of the network: the lists are read without the configuration.
+#[test]
+fn a_new_list_of_dhcp_replaces_the_old_one_only() {
+    let directory = Directory::new(&[("run/dhcp-eth0.toml", &source("b"))]);
+    with_dhcp(&directory, "");
+    let mut config = directory.load().unwrap().config;
+    directory.write("run/dhcp-eth0.toml", &source("c"));
+    let read = || ntp_config::DhcpFiles::read(&directory.path("run"));
+    config.set_dhcp_sources(read());
+    let names = |config: &ntp_config::Config| -> Vec<_> {
+        let sources = config.sources.iter();
+        sources.filter_map(ntp_config::SourceConfig::name).collect()
+    };
+    assert_eq!(names(&config), ["a:123", "c:123"]);
+    fs::remove_file(directory.path("run/dhcp-eth0.toml")).unwrap();
+    config.set_dhcp_sources(read());
+    assert_eq!(names(&config), ["a:123"]);
+}

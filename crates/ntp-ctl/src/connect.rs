@@ -41,7 +41,8 @@ impl Socket {
             Err(_) => {
                 let main = config.unwrap_or_else(|| Path::new(ntp_config::DEFAULT_PATH));
                 return Ok(Self {
-                    path: path_in_invalid_file(main).unwrap_or_else(|| DEFAULT_PATH.into()),
+                    path: path_in_invalid_file(main, "control", "path")
+                        .unwrap_or_else(|| DEFAULT_PATH.into()),
                     origin:
                         "The path may be wrong: the configuration is invalid, see `ntp-ctl validate`."
                             .into(),
@@ -105,10 +106,10 @@ pub(crate) fn no_configuration() -> String {
     )
 }
 
-/// Returns the path of the socket from a main file that is invalid otherwise.
-fn path_in_invalid_file(main: &Path) -> Option<PathBuf> {
+/// Returns the path that a key names in a main file that is invalid otherwise.
+pub(crate) fn path_in_invalid_file(main: &Path, section: &str, key: &str) -> Option<PathBuf> {
     let table: toml::Table = ntp_files::read_text(main, MAX_TEXT).ok()?.parse().ok()?;
-    let path = table.get("control")?.get("path")?.as_str()?;
+    let path = table.get(section)?.get(key)?.as_str()?;
     Some(PathBuf::from(path))
 }
 

@@ -3,6 +3,7 @@
 //! A new command is a variant of [`DaemonCommand`] and an arm of its `run`: a view of the state
 //! ([`Daemon::show`]) or a call of one method of the control interface ([`Daemon::call`]).
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,8 +28,8 @@ use crate::manual::ManualCommand;
 use crate::settings::parse_settings;
 use crate::sources::View;
 use crate::{
-    bound, clients, config_save, config_show, explain_text, manual, servers, source_details,
-    sources, tracking, waitsync, watch,
+    bound, clients, config_save, config_show, dhcp, explain_text, manual, reload, servers,
+    source_details, sources, tracking, waitsync, watch,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -132,6 +133,19 @@ pub(crate) enum DaemonCommand {
     Shutdown,
     /// Reload the configuration and its drop-ins; reports changes that require a restart
     Reload,
+    /// Use the time servers that DHCP names for an interface, or withdraw them
+    ///
+    /// The hooks of DHCP clients call it. The servers replace those of the last call for this
+    /// interface, until the next boot; without any, they are withdrawn. `dhcp-sources` in
+    /// [synchronization] decides what they are used for.
+    Dhcp {
+        /// Interface, or another name of the list that these servers replace
+        #[arg(value_parser = dhcp::list_name)]
+        interface: String,
+        /// Addresses or host names; what is neither is reported and left out
+        #[arg(value_name = "SERVER")]
+        servers: Vec<OsString>,
+    },
     /// Replace the NTS cookie key; existing cookies remain valid for a while
     Rekey,
     /// Save the persistent state (the frequency of the oscillator) now
@@ -282,6 +296,9 @@ impl DaemonCommand {
                 daemon.call::<Shutdown>(&NoInput {}, |_| "The daemon is stopping\n".into())
             }
             Self::Reload => daemon.reload(),
+            Self::Dhcp { interface, servers } => {
+                dhcp::run(config, interface, servers, json, console)
+            }
             Self::Rekey => daemon.call::<Rekey>(&NoInput {}, rekeyed),
             Self::Dump => daemon.call::<Dump>(&NoInput {}, |reply| {
                 let written = reply.paths.iter();
@@ -498,22 +515,7 @@ impl Daemon<'_, '_> {
     fn reload(&mut self) -> Result<(), Failure> {
         let mut client = Socket::find(self.config)?.connect()?;
         let reply = call::<Reload>(&mut client, &NoInput {})?;
-        for warning in &reply.warnings {
-            self.console.message(format_args!("{warning}\n"));
-        }
-        let mut text = String::new();
-        for (what, names) in [
-            ("Source added", &reply.added),
-            ("Source removed", &reply.removed),
-            ("Source changed", &reply.changed),
-            ("Tried again", &reply.retried),
-            ("Applied", &reply.applied),
-            ("NOT applied", &reply.not_applied),
-        ] {
-            for name in names {
-                text += &format!("{what:<15}: {name}\n");
-            }
-        }
+        let mut text = reload::report(&reply, self.console);
         if text.is_empty() {
             text += "No changes in the configuration\n";
         }

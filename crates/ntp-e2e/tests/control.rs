@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             scenario!(sighup_reloads_the_configuration),
             scenario!(a_saved_configuration_is_loaded_after_a_restart),
             scenario!(a_reload_reads_drop_ins_created_after_the_start),
+            scenario!(servers_of_dhcp_come_and_go_without_a_reload_of_the_configuration),
             scenario!(every_command_succeeds),
             scenario!(a_shutdown_is_answered_and_ends_the_daemon),
             scenario!(the_client_list_is_optional_and_restricted_to_privileged_users),
@@ -364,6 +365,53 @@ fn a_reload_reads_drop_ins_created_after_the_start() {
         output.contains(&format!("Source removed : {address}")),
         "{output}"
     );
+}
+
+fn servers_of_dhcp_come_and_go_without_a_reload_of_the_configuration() {
+    let (one, two) = (server(), server());
+    let setup = Setup::new(1).server(&one.address().to_string());
+    let run = setup.state().with_file_name("run");
+    let directory = format!("dhcp-sources-directory = \"{}\"", run.display());
+    let setup = setup.synchronization(&directory);
+    // No daemon runs yet.
+    let dhcp = |arguments: &[&str]| {
+        let (code, output) = setup.ntp_ctl(&[&["dhcp"], arguments].concat());
+        assert_eq!(code, Some(0), "{output}");
+        output
+    };
+    assert!(dhcp(&["eth0", "127.0.0.9"]).contains("Written"));
+    let mut daemon = started(&setup);
+    let mut client = connect(&setup);
+    let names = |client: &mut Client| -> Vec<_> {
+        let sources = status(client).sources.into_iter();
+        sources.map(|source| source.name).collect()
+    };
+    let [first, second] = [&one, &two].map(|it| it.address().to_string());
+    assert_eq!(names(&mut client), [&*first, "127.0.0.9:123"]);
+
+    // Neither what an administrator is changing nor what an operator has changed is touched.
+    let (code, output) = setup.ntp_ctl(&["source", "add", &second]);
+    assert_eq!(code, Some(0), "{output}");
+    setup.drop_in("ntp.toml.d/half.toml", "[source");
+    let output = dhcp(&["eth0", "127.0.0.8", "$(reboot)", "127.0.0.8"]);
+    for expected in [
+        "Source added   : 127.0.0.8:123",
+        "Source removed : 127.0.0.9:123",
+        "\"$(reboot)\" is not used",
+    ] {
+        assert!(output.contains(expected), "{output}");
+    }
+    assert_eq!(names(&mut client), [&*first, &*second, "127.0.0.8:123"]);
+    assert!(dhcp(&["eth0", "127.0.0.8"]).starts_with("Unchanged"));
+    assert!(dhcp(&["wlan0", "127.0.0.8"]).starts_with("Written"));
+    dhcp(&["eth0"]);
+    assert_eq!(names(&mut client), [&*first, &*second, "127.0.0.8:123"]);
+    assert!(dhcp(&["wlan0"]).contains("Source removed : 127.0.0.8:123"));
+    assert_eq!(names(&mut client), [&*first, &*second]);
+
+    let (code, output) = setup.ntp_ctl(&["dhcp", "../eth0", "127.0.0.8"]);
+    assert_eq!(code, Some(2), "{output}");
+    assert_eq!(daemon.stop().code(), Some(0));
 }
 
 /// Output of `config show` without origins, sorted: the order of sources and servers may differ.

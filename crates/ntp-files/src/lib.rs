@@ -22,7 +22,7 @@ use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Maximum size in octets of a text that people or programs write: the largest real ones, bundles
 /// of certificate authorities, have less than 1 MiB.
@@ -206,6 +206,8 @@ pub fn replace(
             .create_new(true)
             .mode(mode)
             .open(&temporary)?;
+        // Whatever the umask is.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         if let Some((user, group)) = owner {
             std::os::unix::fs::fchown(&file, Some(user), Some(group))?;
         }
@@ -321,7 +323,7 @@ impl Entry {
     /// # Errors
     /// Those of chown(2), also if /proc is not mounted.
     pub fn set_owner(&self, user: Option<u32>, group: Option<u32>) -> io::Result<()> {
-        std::os::unix::fs::chown(self.by_descriptor(), user, group)
+        std::os::unix::fs::chown(self.path(), user, group)
     }
 
     /// Changes the permissions.
@@ -329,13 +331,14 @@ impl Entry {
     /// # Errors
     /// Those of chmod(2), also if /proc is not mounted.
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
-        fs::set_permissions(self.by_descriptor(), fs::Permissions::from_mode(mode))
+        fs::set_permissions(self.path(), fs::Permissions::from_mode(mode))
     }
 
-    /// A path that leads to the open entry only: fchown(2) and fchmod(2) refuse a descriptor that
-    /// was not opened for reading, and opening it for reading could block.
-    fn by_descriptor(&self) -> String {
-        format!("/proc/self/fd/{}", self.file.as_raw_fd())
+    /// A path that leads to the open entry only, as long as this value exists: of a directory, to
+    /// use what is inside; of others, because fchown(2) and fchmod(2) refuse a descriptor that was
+    /// not opened for reading, and opening it for reading could block. It needs /proc.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
     }
 }
 

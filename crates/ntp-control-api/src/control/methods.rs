@@ -375,6 +375,8 @@ methods! {
     Change SetLogLevel(LogLevelInput) -> EmptyReply;
     /// Reloads the configuration. An invalid file changes nothing.
     Change Reload(NoInput) -> ReloadReply;
+    /// Reloads the time servers that DHCP names (`dhcp-sources-directory`) and nothing else.
+    Change ReloadDhcpSources(NoInput) -> ReloadReply;
     /// Encrypts NTS cookies with a new key from now on. Existing cookies stay valid as long as
     /// `[keyset]` keeps their keys.
     Change Rekey(NoInput) -> RekeyReply;

@@ -239,6 +239,12 @@ impl Draft {
         section.set("minimum-agreeing-sources", minimum);
     }
 
+    /// Sets what the servers that DHCP names are used for.
+    pub(super) fn set_dhcp_sources(&mut self, policy: &str) {
+        let section = self.section("[synchronization]");
+        section.set_text("dhcp-sources", policy);
+    }
+
     /// Sets which clock is steered.
     pub(super) fn set_clock_kind(&mut self, kind: &str) {
         self.section("[clock]").set_text("kind", kind);

@@ -73,6 +73,8 @@ pub(super) struct Input {
     pub(super) key_copy: Option<String>,
     /// Assignments of the service's environment: number of the line, and its text.
     pub(super) settings: Vec<(usize, String)>,
+    /// Whether the servers that DHCP names are used.
+    pub(super) dhcp: bool,
 }
 
 impl Input {
@@ -221,6 +223,7 @@ impl<'r> Reader<'r> {
         if let Include::Directories(directories, _) = include
             && directories.iter().any(dhcp)
         {
+            self.input.dhcp = true;
             return self.note(false, at, text, DHCP_REPLACEMENT);
         }
         let sources_only = matches!(include, Include::Directories(_, ".sources"));
@@ -260,7 +263,8 @@ impl<'r> Reader<'r> {
 }
 
 /// What takes the place of a directory that DHCP clients write.
-const DHCP_REPLACEMENT: &str = "programs write servers of the network to /etc/ntpd-rs/sources.d";
+const DHCP_REPLACEMENT: &str =
+    "hooks of DHCP clients call `ntp-ctl dhcp`; see `dhcp-sources` in [synchronization]";
 
 /// What a line includes.
 enum Include<'l> {

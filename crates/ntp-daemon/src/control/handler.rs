@@ -27,6 +27,7 @@ use super::caller::{Caller, Permissions};
 use super::changes::{Changes, Kind};
 use super::clients;
 use super::listener::PendingCall;
+use super::reader::Scope;
 use super::reload::summary;
 use super::settings;
 use crate::log::{self, Threshold};
@@ -111,6 +112,21 @@ impl CommandHandler {
             caller: caller.to_string(),
             permitted: permitted.to_string(),
         })
+    }
+
+    /// Returns what must be read before the call is answered, if it is a reload.
+    pub(super) fn scope(&self, request: &Request) -> Option<Scope> {
+        match request {
+            Request::Reload(_) => Some(Scope::Configuration(self.startup.explicit.clone())),
+            Request::ReloadDhcpSources(_) => Some(self.dhcp_scope()),
+            _ => None,
+        }
+    }
+
+    /// Returns where the time servers are that DHCP names.
+    pub(super) fn dhcp_scope(&self) -> Scope {
+        let settings = &self.config.synchronization;
+        Scope::Dhcp(settings.dhcp_sources_directory.clone())
     }
 
     /// Returns the file of certificate authorities that a call names, which must be readable before
@@ -218,7 +234,7 @@ impl CommandHandler {
             }
             Request::SetLogLevel(input) => json(self.set_level(&input.level, caller)),
             // Answered when the files have been read.
-            Request::Reload(_) => json(Ok(EmptyReply {})),
+            Request::Reload(_) | Request::ReloadDhcpSources(_) => json(Ok(EmptyReply {})),
             Request::Rekey(_) => json(rekey(daemon)),
             Request::Dump(_) => json(dump(daemon)),
         })

@@ -29,7 +29,6 @@ mod settings;
 
 pub(crate) use clients::client_status;
 use file_check::{FileChecks, check_authority};
-use ntp_control_api::control::methods::Request;
 use ntp_os_clock::monotonic;
 use ntp_time::Monotonic;
 use ntp_udp::wait::PollSet;
@@ -41,7 +40,7 @@ use handler::Outcome;
 pub(crate) use handler::{CommandHandler, StartupContext};
 pub(crate) use listener::ControlListener;
 use listener::PendingCall;
-use reader::{ConfigurationReader, Origin, Reading};
+use reader::{ConfigurationReader, Content, Origin, Reading, Scope};
 
 /// The control interface: the socket, if there is one, and the handler, which SIGHUP needs as well.
 #[derive(Debug)]
@@ -57,7 +56,12 @@ pub(crate) struct Control {
 impl Control {
     /// Combines a listener with the handler of its calls.
     pub(crate) fn new(listener: Option<ControlListener>, handler: CommandHandler) -> Self {
-        let reader = ConfigurationReader::new(handler.startup.explicit.clone());
+        let mut reader = ConfigurationReader::default();
+        // A hook that could not connect yet wrote its file before now, perhaps after the
+        // configuration was read.
+        if listener.is_some() && handler.config.dhcp_directory().is_some() {
+            reader.request(handler.dhcp_scope(), Origin::Start, monotonic());
+        }
         Self {
             listener,
             handler,
@@ -69,7 +73,8 @@ impl Control {
 
     /// Begins to reload the configuration after SIGHUP.
     pub(crate) fn request_reload(&mut self) {
-        self.reader.request(Origin::Hangup, monotonic());
+        let scope = Scope::Configuration(self.handler.startup.explicit.clone());
+        self.reader.request(scope, Origin::Hangup, monotonic());
     }
 
     /// Returns whether a reload that SIGHUP requested has ended since the last call, with or
@@ -84,10 +89,12 @@ impl Control {
         };
         for call in listener.take_calls(daemon.set) {
             let denied = self.handler.denied(&call, listener.permitted());
-            if denied.is_none() && matches!(call.request, Request::Reload(_)) {
+            if denied.is_none()
+                && let Some(scope) = self.handler.scope(&call.request)
+            {
                 listener.hold(&call);
                 let origin = Origin::Call(Box::new(call));
-                self.reader.request(origin, monotonic());
+                self.reader.request(scope, origin, monotonic());
                 continue;
             }
             if denied.is_none()
@@ -126,13 +133,20 @@ impl Control {
         daemon: &mut DaemonContext<'_>,
         reading: Reading,
     ) -> Result<(), Failure> {
-        daemon.shared.reload_certificates();
         let outcome = match reading.result {
-            Ok(new) => self.handler.apply(daemon, new)?,
-            Err(error) => Err(error),
+            Ok(Content::Dhcp(files)) => self.handler.apply_dhcp(daemon, files)?,
+            Ok(Content::Configuration(new)) => {
+                daemon.shared.reload_certificates();
+                self.handler.apply(daemon, *new)?
+            }
+            Err(error) => {
+                daemon.shared.reload_certificates();
+                Err(error)
+            }
         };
         for origin in reading.origins {
             match origin {
+                Origin::Start => {}
                 Origin::Hangup => {
                     self.handler.log_reload(&outcome);
                     self.reloaded = true;

@@ -6,12 +6,13 @@
 //! only wait in the same place.
 //!
 //! A request that arrives while a thread reads begins another round after it, because the thread may
-//! have read the files before they were changed.
+//! have read the files before they were changed. Rounds of different scope follow each other, so that
+//! an older list of files never replaces a newer one.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ntp_config::{Loaded, Style};
+use ntp_config::{DhcpFiles, Loaded, Style};
 use ntp_control_api::control::methods::Error;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_udp::wait::PollSet;
@@ -28,10 +29,28 @@ const READ_LIMIT: NtpDuration = NtpDuration::from_seconds(8);
 /// Who asked for a reload.
 #[derive(Debug)]
 pub(super) enum Origin {
+    /// The daemon, after its start.
+    Start,
     /// SIGHUP.
     Hangup,
     /// A call, which waits for the reply.
     Call(Box<PendingCall>),
+}
+
+/// What a round reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// The configuration, which the command line may name.
+    Configuration(Option<PathBuf>),
+    /// The time servers that DHCP names, in this directory.
+    Dhcp(PathBuf),
+}
+
+/// What was read.
+#[derive(Debug)]
+pub(super) enum Content {
+    Configuration(Box<NewConfiguration>),
+    Dhcp(DhcpFiles),
 }
 
 /// A valid configuration and the files that it names.
@@ -42,73 +61,67 @@ pub(super) struct NewConfiguration {
     pub(super) nts: NtsFiles,
 }
 
-/// A configuration that was read, or why it cannot be used, and who asked for it.
+/// What was read, or why it cannot be used, and who asked for it.
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) origins: Vec<Origin>,
-    pub(super) result: Outcome<NewConfiguration>,
+    pub(super) result: Outcome<Content>,
 }
 
 /// Reads the configuration on a thread when it is requested.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct ConfigurationReader {
-    /// Configuration file of the command line.
-    explicit: Option<PathBuf>,
     running: Option<Running>,
-    /// Who asked for the next round.
-    next: Vec<Origin>,
+    /// Who asked for a further round, and for what.
+    next: Vec<(Scope, Origin)>,
     /// Requests that could not be started.
     failed: Option<Reading>,
 }
 
 #[derive(Debug)]
 struct Running {
-    thread: Background<Outcome<NewConfiguration>>,
+    thread: Background<Outcome<Content>>,
     deadline: Monotonic,
     /// Empty once they have been told that the files cannot be read in time.
     origins: Vec<Origin>,
 }
 
 impl ConfigurationReader {
-    pub(super) fn new(explicit: Option<PathBuf>) -> Self {
-        Self {
-            explicit,
-            running: None,
-            next: Vec::new(),
-            failed: None,
-        }
-    }
-
     /// Begins to read, now or after the present round.
-    pub(super) fn request(&mut self, origin: Origin, now: Monotonic) {
-        self.next.push(origin);
+    pub(super) fn request(&mut self, scope: Scope, origin: Origin, now: Monotonic) {
+        self.next.push((scope, origin));
         match &self.running {
             None => self.start(now),
-            Some(running) if running.origins.is_empty() => self.fail(not_in_time()),
+            Some(running) if running.origins.is_empty() => self.fail(Vec::new(), not_in_time()),
             Some(_) => {}
         }
     }
 
+    /// Starts a round of the first scope that is requested, for all who asked for it.
     fn start(&mut self, now: Monotonic) {
-        let explicit = self.explicit.clone();
-        let work = move || read(explicit.as_deref());
-        match Background::start("reload", Profile::Files, work) {
+        let Some((scope, _)) = self.next.first() else {
+            return;
+        };
+        let (first, work) = (scope.clone(), scope.clone());
+        match Background::start("reload", Profile::Files, move || read(work)) {
             Ok(thread) => {
+                let of_round = self.next.extract_if(.., |(scope, _)| *scope == first);
                 self.running = Some(Running {
                     thread,
                     deadline: now + READ_LIMIT,
-                    origins: core::mem::take(&mut self.next),
+                    origins: of_round.map(|(_, origin)| origin).collect(),
                 });
             }
-            Err(error) => self.fail(not_started(&error)),
+            Err(error) => self.fail(Vec::new(), not_started(&error)),
         }
     }
 
-    /// Refuses the waiting requests.
-    fn fail(&mut self, error: Error) {
+    /// Refuses `waiting` and all requests of further rounds.
+    fn fail(&mut self, waiting: Vec<Origin>, error: Error) {
         let before = self.failed.take().map(|reading| reading.origins);
         let mut origins = before.unwrap_or_default();
-        origins.append(&mut self.next);
+        origins.extend(waiting);
+        origins.extend(self.next.drain(..).map(|(_, origin)| origin));
         let result = Err(error);
         self.failed = Some(Reading { origins, result });
     }
@@ -132,9 +145,7 @@ impl ConfigurationReader {
     /// Returns what was read, or the failure to do so, and starts the next round.
     pub(super) fn take(&mut self, set: &PollSet, now: Monotonic) -> Option<Reading> {
         if let Some(running) = self.running.take_if(|it| it.thread.has_ended(set)) {
-            if !self.next.is_empty() {
-                self.start(now);
-            }
+            self.start(now);
             let result = running.thread.finish().unwrap_or_else(|_| {
                 Err(Error::Failed {
                     reason: "the thread that reads the configuration failed".into(),
@@ -147,8 +158,8 @@ impl ConfigurationReader {
             && running.deadline <= now
             && !running.origins.is_empty()
         {
-            self.next.append(&mut running.origins);
-            self.fail(not_in_time());
+            let waiting = core::mem::take(&mut running.origins);
+            self.fail(waiting, not_in_time());
         }
         self.failed.take()
     }
@@ -166,8 +177,17 @@ fn not_started(error: &io::Error) -> Error {
     }
 }
 
+fn read(scope: Scope) -> Outcome<Content> {
+    match scope {
+        Scope::Configuration(explicit) => {
+            read_configuration(explicit.as_deref()).map(|new| Content::Configuration(Box::new(new)))
+        }
+        Scope::Dhcp(directory) => Ok(Content::Dhcp(DhcpFiles::read(&directory))),
+    }
+}
+
 /// Loads the configuration and checks it.
-fn read(explicit: Option<&Path>) -> Outcome<NewConfiguration> {
+fn read_configuration(explicit: Option<&Path>) -> Outcome<NewConfiguration> {
     let unacceptable = |report: String| Error::InvalidConfiguration { report };
     let loaded =
         ntp_config::load(explicit).map_err(|problem| unacceptable(problem.render(Style::Plain)))?;

@@ -7,12 +7,14 @@
 //! next reload reports both again, because the configuration in force is kept apart from that of
 //! the file.
 //!
+//! A call may also apply the time servers that DHCP names alone.
+//!
 //! The file wins: a source or server of the file that was changed or removed at run time is
 //! restored. One that was added at run time stays, unless the file has one of that name now.
 
 use std::collections::BTreeSet;
 
-use ntp_config::{Config, Entry, Loaded, Place};
+use ntp_config::{Config, DhcpFiles, Entry, Loaded, Place, Style};
 use ntp_control_api::control::methods::{Error, ReloadReply};
 use ntp_proto::engine::{CommandOutcome, EngineConfig, Refusal};
 
@@ -111,6 +113,35 @@ impl CommandHandler {
         let level_applied = self.apply_log_level(config, &mut reply);
         self.adopt(loaded, level_applied);
         Ok(Ok(reply))
+    }
+
+    /// Applies the time servers that DHCP names, and nothing else: neither what an administrator is
+    /// changing in the files, nor what an operator has changed at run time, is touched when a
+    /// machine changes its network.
+    ///
+    /// # Errors
+    /// If the clock can't be controlled any more.
+    pub(super) fn apply_dhcp(
+        &mut self,
+        daemon: &mut DaemonContext<'_>,
+        mut files: DhcpFiles,
+    ) -> Result<Outcome<ReloadReply>, Failure> {
+        let warnings = files.warnings.drain(..);
+        let mut reply = ReloadReply {
+            warnings: warnings.map(|it| it.render(Style::Plain)).collect(),
+            ..ReloadReply::default()
+        };
+        let mut config = self.config.clone();
+        config.set_dhcp_sources(files);
+        if config.sources == self.config.sources {
+            return Ok(Ok(reply));
+        }
+        let sources = convert::engine_config(&config, &self.keys, None, self.startup.clock);
+        let applied = self.apply_sources(daemon, &config, &sources, &mut reply)?;
+        Ok(applied.map(|()| {
+            self.config = config;
+            reply
+        }))
     }
 
     /// Keeps what is fixed at the start, and reports what differs or cannot be accessed.

@@ -14,10 +14,10 @@ reports all problems at once, with line and correction. A key or value that is m
 
 /// Paragraphs about drop-in files.
 const DROP_INS: [&str; 5] = [
-    "In addition to the main file, `/etc/ntpd-rs/ntp.toml`, the files of two directories are read: first `/etc/ntpd-rs/sources.d`, for programs (a DHCP client's \
-hook, cloud-init), with `[[source]]` sections only, then `/etc/ntpd-rs/ntp.toml.d`, for administrators, with any section. Each directory is read in the order of the file names; \
+    "In addition to the main file, `/etc/ntpd-rs/ntp.toml`, the files of two directories are read: first `/etc/ntpd-rs/sources.d`, for programs \
+(cloud-init), with `[[source]]` sections only, then `/etc/ntpd-rs/ntp.toml.d`, for administrators, with any section. Each directory is read in the order of the file names; \
 only files `*.toml` that do not start with a dot are read. For another main file the directories are `sources.d` beside it, and its name with `.d` appended. None of the files \
-needs to exist; a directory may be a symbolic link.",
+needs to exist; a directory may be a symbolic link. Time servers that DHCP names are in a directory of their own (`dhcp-sources-directory`).",
     "If several files set a value, the last one wins; tables are merged key by key; sections that may be repeated are \
 appended to those of earlier files. To remove a source or a server of an earlier file, name it in `[disabled]`; the same file may configure another one of that name. If two files \
 configure the same source without that, the first one is used, with a warning; the same server address in two files is an error.",

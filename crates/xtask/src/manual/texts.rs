@@ -214,6 +214,10 @@ pub(super) const CONFIGURATION_FILES: Terms = &[
         "Additions of administrators; read last.",
     ),
     (
+        "/run/ntpd-rs/sources.d/*.toml",
+        "Time servers that DHCP names; see `ntp-ctl`(8), command `dhcp`.",
+    ),
+    (
         "/usr/share/doc/ntpd-rs/ntp.toml.default",
         "The configuration as it is installed.",
     ),

@@ -22,6 +22,9 @@ pub(super) fn draft(input: &Input) -> Draft {
         chrony.collect_authorities(&Chrony::SYNTAX.split(line));
     }
     chrony.convert(input);
+    // As configured: the hooks that come with ntpd-rs must not add what was not wanted.
+    let dhcp = if input.dhcp { "use" } else { "ignore" };
+    chrony.draft.set_dhcp_sources(dhcp);
     chrony.finish()
 }
 

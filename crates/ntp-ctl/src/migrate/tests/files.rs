@@ -166,6 +166,11 @@ fn source_directories_have_sources_only_and_those_of_dhcp_stay() {
     let toml = tree.toml("/etc/chrony");
     assert_eq!(addresses(&toml), ["a"], "{toml}");
     assert!(!toml.contains("[[server]]"), "{toml}");
+    assert!(toml.contains("dhcp-sources = \"use\""), "{toml}");
+    // As before, too, where chronyd does not use them.
+    let tree = Tree::new(&[("etc/chrony/chrony.conf", "server a\n")]);
+    let toml = tree.toml("/etc/chrony");
+    assert!(toml.contains("dhcp-sources = \"ignore\""), "{toml}");
 }
 
 #[test]
