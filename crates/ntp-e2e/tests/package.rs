@@ -37,7 +37,11 @@ fn text(output: &Output) -> String {
 }
 
 fn systemd_analyze_rates_the_units_as_hardened() {
-    for unit in ["ntpd-rs.service", "ntpd-rs-metrics.service"] {
+    for unit in [
+        "ntpd-rs.service",
+        "ntpd-rs-metrics.service",
+        "ntpd-rs-networkd.service",
+    ] {
         let output = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager"])
             .arg(workspace().join("pkg/systemd").join(unit))
@@ -57,7 +61,16 @@ fn systemd_analyze_rates_the_units_as_hardened() {
 /// Runs the program that reads each kind of file.
 fn the_files_around_the_daemon_are_valid() {
     let package = workspace().join("pkg");
-    let scripts = ["acme/ntpd-rs-deploy", "openrc/ntpd-rs", "procd/ntpd-rs"];
+    let scripts = [
+        "acme/ntpd-rs-deploy",
+        "dhcp/dhclient",
+        "dhcp/ifupdown",
+        "dhcp/networkd",
+        "dhcp/networkmanager",
+        "dhcp/ppp",
+        "openrc/ntpd-rs",
+        "procd/ntpd-rs",
+    ];
     for script in scripts {
         run(Command::new("shellcheck")
             .args(["--shell=sh", "--severity=info"])
@@ -95,7 +108,9 @@ fn the_files_around_the_daemon_are_valid() {
         .arg("--create")
         .arg(format!("--root={}", root.display()))
         .arg(package.join("tmpfiles.d/ntpd-rs.conf")));
-    assert!(root.join("var/lib/ntpd-rs").is_dir());
+    for directory in ["var/lib/ntpd-rs", "run/ntpd-rs/sources.d"] {
+        assert!(root.join(directory).is_dir(), "{directory}");
+    }
 }
 
 fn a_renewed_certificate_is_installed_for_the_daemon() {
