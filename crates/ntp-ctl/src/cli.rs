@@ -17,6 +17,7 @@ use crate::console::Failure;
 use crate::daemon_command::DaemonCommand;
 use crate::format::time;
 use crate::migrate::Migrate;
+use crate::trial;
 use ntp_types::source::SrvVerification;
 
 /// Width of help texts on wider terminals: longer lines are hard to read.
@@ -83,7 +84,7 @@ pub(crate) fn asks_for_json(arguments: &[OsString]) -> bool {
     disable_version_flag = true,
     arg = version_option(),
     after_help = "Exit codes: 0 success (waitsync: the clock is synchronised), 2 invalid command line, 124 timeout of waitsync or force-sync, \
-                  75 clock not synchronised (bound), 78 invalid configuration (force-sync), 1 any other failure; `nts check` has further ones. Standard error has the reason."
+                  17 contradiction (trial), 75 clock not synchronised (bound, trial), 78 invalid configuration (force-sync), 1 any other failure; `nts check` has further ones. Standard error has the reason."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -191,6 +192,11 @@ pub(crate) enum Command {
     /// Files that it includes and the options of the service in /etc/default or /etc/sysconfig are
     /// converted, too.
     Migrate(Migrate),
+    /// Run the daemon beside the time daemon of this machine, and compare their opinions
+    ///
+    /// The clock is not changed, nothing is served, and nothing is left behind. Ctrl-C ends the
+    /// trial with the summary so far.
+    Trial(trial::Options),
 }
 
 #[derive(Args, Clone, Debug, PartialEq, Eq)]

@@ -20,12 +20,13 @@ use std::path::{Path, PathBuf};
 
 use ntp_control_api::control::methods::{ConfigurationReply, GetConfiguration, NoInput};
 use ntp_files::MAX_TEXT;
-use ntp_types::configuration::{Origin, Section};
+use ntp_types::configuration::Origin;
 use serde_json::json;
 use toml::{Table, Value};
 
 use crate::connect::{Socket, call};
 use crate::console::{Console, Failure};
+use crate::settings_table::table;
 
 /// Name of the file: sorted after an administrator's `10-…` to `80-…`, which it overrides.
 const NAME: &str = "90-runtime.toml";
@@ -230,30 +231,6 @@ impl Changes {
 fn names(tables: &[Table], key: &str) -> Vec<String> {
     let names = tables.iter().filter_map(|table| table.get(key)?.as_str());
     names.map(ToOwned::to_owned).collect()
-}
-
-/// Converts the settings of a section to a table.
-fn table(section: &Section) -> Table {
-    let mut table = Table::new();
-    for setting in &section.settings {
-        let line = format!("{} = {}", setting.key, setting.value);
-        if let Ok(parsed) = line.parse::<Table>() {
-            merge(&mut table, parsed);
-        }
-    }
-    table
-}
-
-/// Merges `other` into `table`, nested tables key by key.
-fn merge(table: &mut Table, other: Table) {
-    for (key, value) in other {
-        match (table.get_mut(&key), value) {
-            (Some(Value::Table(table)), Value::Table(other)) => merge(table, other),
-            (_, value) => {
-                table.insert(key, value);
-            }
-        }
-    }
 }
 
 fn value(text: &str) -> Option<Value> {

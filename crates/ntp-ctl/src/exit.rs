@@ -15,6 +15,8 @@ pub(crate) const USAGE: u8 = 2;
 pub(crate) const TIMED_OUT: u8 = 124;
 /// The clock is not synchronised: EX_TEMPFAIL of `sysexits.h`.
 pub(crate) const NOT_SYNCHRONIZED: u8 = 75;
+/// `trial`: the daemons contradict each other. After the codes of `nts check`.
+pub(crate) const CONTRADICTION: u8 = 17;
 /// EX_CONFIG of `sysexits.h`.
 pub(crate) const CONFIG: u8 = 78;
 
@@ -35,7 +37,8 @@ pub const CODES: &[(&str, &str)] = &[
         "3 to 16",
         "`nts check`: the part of NTS that failed; `ntp-ctl nts check --help` lists the codes.",
     ),
-    ("75", "`bound`: the clock is not synchronised."),
+    ("17", "`trial`: the daemons contradict each other."),
+    ("75", "`bound`, `trial`: the clock is not synchronised."),
     ("78", "`force-sync`: invalid configuration."),
     (
         "124",

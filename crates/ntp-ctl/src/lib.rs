@@ -34,11 +34,13 @@ mod replay;
 mod report;
 mod servers;
 mod settings;
+mod settings_table;
 mod source_details;
 mod sources;
 mod status;
 mod status_text;
 mod tracking;
+mod trial;
 mod validate;
 mod waitsync;
 mod watch;
@@ -219,6 +221,7 @@ fn run_command(
             nts::run(&check, json, console)
         }
         Command::Migrate(options) => migrate::run(config, options, json, console),
+        Command::Trial(options) => trial::run(config, options, json, console),
         Command::Replay { file, svg, all } => {
             replay::run(file, svg.as_deref(), *all, json, console)
         }

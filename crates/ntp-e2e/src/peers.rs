@@ -198,6 +198,25 @@ pub fn measure_with_chronyd(host: &Host, server: IpAddr) -> f64 {
     }
 }
 
+/// Starts chronyd on `host` as a client of `server`, which chronyc on this host can ask. It does not
+/// steer the clock.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn chronyd_client(host: &Host, server: IpAddr) -> Peer {
+    let files = temporary_directory();
+    let configuration = format!(
+        "server {server} iburst minpoll 0 maxpoll 1\nport 0\nbindcmdaddress /\n\
+         bindcmdaddress 127.0.0.1\npidfile {}/chronyd.pid\n",
+        files.path().display(),
+    );
+    let command = chronyd_command(host, &files, &configuration);
+    Peer {
+        process: Process::spawn("chronyd as a client", command),
+        _files: Some(files),
+    }
+}
+
 /// Measures once with chronyd as a client with these lines of configuration. Returns the offset as
 /// [`measure_with_chronyd`].
 ///

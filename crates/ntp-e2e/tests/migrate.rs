@@ -1,5 +1,4 @@
-//! Access rules that `ntp-ctl migrate` writes, against the answers of chronyd and ntpsec with the
-//! original rules.
+//! What `ntp-ctl migrate` writes, and what `ntp-ctl trial` finds, beside the real chronyd and ntpsec.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -10,12 +9,15 @@ use std::time::Duration;
 
 use ntp_daemon::listeners::listeners;
 use ntp_e2e::binaries::Program;
+use ntp_e2e::daemon::Setup;
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
+use ntp_e2e::process::{Process, command};
 use ntp_e2e::{peers, query, scenario};
 use ntp_proto::keys::KeyRing;
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
+use rustix::process::Signal;
 
 /// Rule sets for each daemon.
 const SETS: u64 = 8;
@@ -31,6 +33,9 @@ fn main() -> ExitCode {
         &[
             scenario!(migrated_rules_of_chronyd_decide_as_its_accheck),
             scenario!(migrated_rules_of_ntpsec_decide_as_it_answers),
+            scenario!(the_daemon_starts_with_the_frequency_that_migrate_takes_over),
+            scenario!(a_trial_beside_chronyd_agrees_and_leaves_nothing_behind),
+            scenario!(a_trial_with_another_source_contradicts_chronyd),
         ],
     )
 }
@@ -209,4 +214,102 @@ fn migrated_rules_of_ntpsec_decide_as_it_answers() {
         let ours = migrated("ntpd", &lines, &clients);
         assert_same(&lines, &clients, &ours, &theirs);
     }
+}
+
+/// The frequency of chronyd's drift file is that of the daemon's first start.
+fn the_daemon_starts_with_the_frequency_that_migrate_takes_over() {
+    let machine = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = machine.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write(
+        "etc/chrony.conf",
+        "server 192.0.2.1\ndriftfile /var/lib/chrony/drift\n",
+    );
+    write("var/lib/chrony/drift", "  -12.500000  0.020000\n");
+    let mut migrate = Command::new(Program::Ctl.path());
+    migrate.args(["migrate", "--write", "/etc/chrony.conf", "--root"]);
+    assert!(migrate.arg(machine.path()).status().unwrap().success());
+
+    let setup = Setup::new(1).server("192.0.2.1");
+    fs::create_dir_all(setup.state()).unwrap();
+    let state = machine.path().join("var/lib/ntpd-rs/clock.toml");
+    fs::copy(state, setup.state().join("clock.toml")).unwrap();
+    let daemon = setup.start(None);
+    let restored = daemon
+        .process
+        .wait_for_event(LIMIT, "frequency_restored", &[]);
+    assert!(
+        restored.field("frequency").starts_with("-12.5"),
+        "{restored:?}"
+    );
+}
+
+/// Starts `ntp-ctl trial` on a host, with a directory for its temporary files.
+fn start_trial(host: &Host, arguments: &[&str], files: &tempfile::TempDir) -> Process {
+    let mut trial = command(Some(host), Program::Ctl.path());
+    let chronyc = peers::chronyd_path().with_file_name("../bin");
+    let path = std::env::var("PATH").unwrap_or_default();
+    trial.env("PATH", format!("{}:{path}", chronyc.display()));
+    trial.env("TMPDIR", files.path());
+    trial
+        .args(["trial", "--interval", "1s", "--minutes", "60"])
+        .args(arguments);
+    Process::spawn("ntp-ctl trial", trial)
+}
+
+/// Interrupts a trial, and returns its exit code and output.
+fn interrupt(mut trial: Process, files: &tempfile::TempDir) -> (Option<i32>, String) {
+    assert_eq!(fs::read_dir(files.path()).unwrap().count(), 1);
+    trial.signal(Signal::INT);
+    let outcome = trial.outcome();
+    assert_eq!(fs::read_dir(files.path()).unwrap().count(), 0);
+    outcome
+}
+
+/// Timeout of every wait; exceeded only on an overloaded machine.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Both find that the clock is 50 ms behind, with the configuration of chronyd.
+fn a_trial_beside_chronyd_agrees_and_leaves_nothing_behind() {
+    let network = Network::new();
+    let (server, client) = (network.host(), network.host());
+    let _server = peers::test_server(&server, server.v4(), 0.05);
+    let _chronyd = peers::chronyd_client(&client, server.v4());
+    let files = tempfile::tempdir().unwrap();
+    let trial = start_trial(&client, &[], &files);
+    // Ours, and that of chronyd.
+    trial.wait_for_line(LIMIT, "ms    +50.");
+    let (code, output) = interrupt(trial, &files);
+    assert_eq!(code, Some(0), "{output}");
+    for expected in [
+        "beside chronyd (process ",
+        "chrony.conf, 0 lines without an equivalent",
+        "Verdict: both daemons agree within their error bounds",
+    ] {
+        assert!(output.contains(expected), "{expected}\n{output}");
+    }
+}
+
+fn a_trial_with_another_source_contradicts_chronyd() {
+    let network = Network::new();
+    let (server, other, client) = (network.host(), network.host(), network.host());
+    let _server = peers::test_server(&server, server.v4(), 0.05);
+    let _other = peers::test_server(&other, other.v4(), 0.3);
+    let _chronyd = peers::chronyd_client(&client, server.v4());
+    let files = tempfile::tempdir().unwrap();
+    let path = files.path().with_extension("toml");
+    let text = format!(
+        "[[source]]\nmode = \"server\"\naddress = \"{}\"\n[synchronization]\nminimum-agreeing-sources = 1\n",
+        other.v4()
+    );
+    fs::write(&path, text).unwrap();
+    let trial = start_trial(&client, &["--config", path.to_str().unwrap()], &files);
+    trial.wait_for_line(LIMIT, " !");
+    let (code, output) = interrupt(trial, &files);
+    fs::remove_file(path).unwrap();
+    assert_eq!(code, Some(17), "{output}");
+    assert!(output.contains("contradict each other"), "{output}");
 }

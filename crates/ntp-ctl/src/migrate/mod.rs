@@ -187,6 +187,19 @@ pub(crate) struct Migrated {
     drift_file: Option<String>,
 }
 
+/// Converts the configuration at a path to `ntp.toml`. Returns it with the number of lines without
+/// an equivalent.
+///
+/// # Errors
+/// A message.
+pub(crate) fn convert(path: &Path) -> Result<(String, usize), String> {
+    let (dialect, input) = locate::read(&Root("/".into()), path, None)?;
+    let migrated = migrate(dialect, &input);
+    Ok((migrated.toml, migrated.unsupported))
+}
+
+pub(crate) use timesyncd::span as time_span;
+
 /// Converts a configuration.
 fn migrate(dialect: Dialect, input: &Input) -> Migrated {
     let mut draft = match dialect {

@@ -172,7 +172,7 @@ fn add(servers: &mut Vec<Server>, line: &Line<'_>) {
 
 /// Parses a time span of systemd (systemd.time(7)): numbers with units, whose sum counts; a number
 /// without a unit is in seconds. Returns seconds.
-fn span(text: &str) -> Option<f64> {
+pub(crate) fn span(text: &str) -> Option<f64> {
     const MINUTE: f64 = 60.0;
     const DAY: f64 = 86_400.0;
     let mut sum = 0.0;

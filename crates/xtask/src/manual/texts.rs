@@ -86,7 +86,7 @@ pub(super) const DAEMON: Texts = Texts {
 
 pub(super) const CTL: Texts = Texts {
     description: &[
-        "`ntp-ctl` shows the state of the running `ntp-daemon`(8), changes it, and checks configurations. `validate`, `query`, `nts check`, `migrate`, `replay` and `force-sync` work without a daemon.",
+        "`ntp-ctl` shows the state of the running `ntp-daemon`(8), changes it, and checks configurations. `validate`, `query`, `nts check`, `migrate`, `trial`, `replay` and `force-sync` work without a daemon.",
         "`status` reads the observation socket; the other commands about the daemon call its control socket. Commands that change something need root, the daemon's user or the group of \
          `[control]`. Changes at run time are lost at a restart unless `config save` keeps them.",
         "An offset is what must be added to our clock: it is positive if our clock is behind. Unit, sign, formula and condition of every figure are in the guide, in \
@@ -117,6 +117,10 @@ pub(super) const CTL: Texts = Texts {
         (
             "Convert the configuration of chrony:",
             "ntp-ctl migrate /etc/chrony && ntp-ctl migrate --write /etc/chrony",
+        ),
+        (
+            "Compare with the time daemon that runs, for five minutes:",
+            "ntp-ctl trial --minutes 5 --interval 10s",
         ),
     ],
     files: &[
