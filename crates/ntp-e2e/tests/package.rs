@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             scenario!(systemd_analyze_rates_the_units_as_hardened),
             scenario!(the_files_around_the_daemon_are_valid),
             scenario!(a_renewed_certificate_is_installed_for_the_daemon),
+            scenario!(a_migration_is_offered_where_there_is_something_to_migrate),
             // Builds the package and installs Debian from the network: takes minutes.
             scenario!(the_package_installs_upgrades_and_purges_cleanly_on_debian).slow(),
         ],
@@ -68,6 +69,7 @@ fn the_files_around_the_daemon_are_valid() {
         "dhcp/networkd",
         "dhcp/networkmanager",
         "dhcp/ppp",
+        "migrate/offer-migration",
         "openrc/ntpd-rs",
         "procd/ntpd-rs",
     ];
@@ -198,11 +200,40 @@ fn mirror() -> Option<String> {
         .find_map(|line| line.strip_prefix("URIs:").map(|uri| uri.trim().to_owned()))
 }
 
-fn run(command: &mut Command) {
+/// Runs a command that must succeed, and returns its output.
+fn run(command: &mut Command) -> String {
     let output = command
         .output()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}\n{}", text(&output));
+    let text = text(&output);
+    assert!(output.status.success(), "{command:?}\n{text}");
+    text
+}
+
+/// The packages run the script at their first installation.
+fn a_migration_is_offered_where_there_is_something_to_migrate() {
+    let script = workspace().join("pkg/migrate/offer-migration");
+    let root = tempfile::tempdir().expect("a temporary directory");
+    let write = |path: &str, content: &str| {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("it is made");
+        std::fs::write(path, content).expect("the file is written");
+    };
+    let offered = || run(Command::new("sh").arg(&script).arg(root.path()));
+    write("etc/systemd/timesyncd.conf", "[Time]\n#NTP=\nNTP=\n");
+    assert_eq!(offered(), "");
+    write("etc/systemd/timesyncd.conf.d/a.conf", "[Time]\nNTP=a\n");
+    write("etc/chrony/chrony.conf", "");
+    let text = offered();
+    for path in ["/etc/chrony/chrony.conf", "/etc/systemd/timesyncd.conf"] {
+        let command = format!("ntp-ctl migrate --write {path} && systemctl restart ntpd-rs\n");
+        assert!(text.contains(&command), "{text}");
+    }
+    write("usr/share/doc/ntpd-rs/ntp.toml.default", "default\n");
+    write("etc/ntpd-rs/ntp.toml", "default\n");
+    assert!(!offered().is_empty());
+    write("etc/ntpd-rs/ntp.toml", "mine\n");
+    assert_eq!(offered(), "");
 }
 
 fn the_package_installs_upgrades_and_purges_cleanly_on_debian() {
@@ -219,8 +250,14 @@ fn the_package_installs_upgrades_and_purges_cleanly_on_debian() {
 
     // Debian's default client is replaced.
     root.must("apt-get update -q; apt-get install -qy systemd-timesyncd");
+    root.must("echo 'server ntp.example.org' > /etc/ntp.conf");
     let output = root.must("apt-get install -qy /ntpd-rs.deb");
     assert!(output.contains("Removing systemd-timesyncd"), "{output}");
+    assert!(
+        output.contains("ntp-ctl migrate --write /etc/ntp.conf"),
+        "{output}"
+    );
+    root.must("rm /etc/ntp.conf");
 
     root.must("ntp-ctl validate");
     root.must("systemd-analyze verify --man=no /usr/lib/systemd/system/ntpd-rs*.service");
