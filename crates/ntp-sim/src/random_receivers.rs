@@ -123,8 +123,7 @@ fn right_device(rng: &mut Rng, name: &str) -> Device {
     let mut clock = any_kind(rng, name);
     let receiver = clock.receiver;
     let sawtooth = receiver.sawtooth.map_or(0.0, |(half_range, _)| half_range);
-    // Almost all sentences are at most eight times their mean late.
-    let least = (5.0 * (sawtooth + clock.noise)).max(8.0 * receiver.lateness);
+    let least = 5.0 * (sawtooth + clock.noise) + Receiver::LATEST * receiver.lateness;
     let accuracy = least.max(rng.log_uniform(1e-6, 1e-2));
     if receiver.lateness == 0.0 {
         clock.error = rng.uniform_between(-LARGEST_ERROR, LARGEST_ERROR) * (accuracy - sawtooth);

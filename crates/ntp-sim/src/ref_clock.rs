@@ -39,7 +39,7 @@ pub struct Receiver {
     /// Half of the range in which a pulse moves, and the time that it takes, seconds.
     pub sawtooth: Option<(f64, f64)>,
     /// Mean of the time that a sample is late beyond its known delay, seconds. Exponentially
-    /// distributed.
+    /// distributed, up to [`LATEST`](Self::LATEST) times the mean.
     pub lateness: f64,
     /// Frequency error of the device, s/s.
     pub drift: f64,
@@ -48,6 +48,12 @@ pub struct Receiver {
     pub wrong_edge: Option<(f64, f64)>,
     /// Probability with which a second pulse follows, and after how many seconds.
     pub extra_pulse: Option<(f64, f64)>,
+}
+
+impl Receiver {
+    /// Largest time that a sample is late, in multiples of its mean: a receiver sends the sentences
+    /// of a second within it, and can state that.
+    pub const LATEST: f64 = 6.0;
 }
 
 /// What a reference clock yields.
@@ -212,7 +218,7 @@ impl SimRefClock {
         }
         // Random numbers are drawn only where they are used, so that other clocks keep theirs.
         if receiver.lateness > 0.0 {
-            ahead -= receiver.lateness * self.rng.exponential();
+            ahead -= receiver.lateness * self.rng.exponential().min(Receiver::LATEST);
         }
         if let Some((probability, width)) = receiver.wrong_edge
             && self.rng.bernoulli(probability)

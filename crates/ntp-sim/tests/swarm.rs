@@ -61,6 +61,14 @@ fn invariants_hold_in_a_swarm_of_random_worlds_with_receivers() {
     assert_invariants(random_receiver_world, &seeds(100));
 }
 
+/// A precise clock beside an asymmetric path that was called unsteady after a jump; a phase that began
+/// again from a source used long before; a stray pulse as one of the first.
+#[test]
+fn the_bound_holds_in_worlds_that_once_left_it() {
+    let found = violations(random_receiver_world, [937, 1825, 1827].into_iter());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn equal_seeds_give_equal_runs() {
     for seed in 0..10 {

@@ -160,17 +160,18 @@ impl Discipline {
     }
 
     /// Releases the slots of sources without precedence, if there are any, and makes the best source
-    /// that remains carry the phase alone.
+    /// in use carry the phase alone.
     pub(super) fn apply_precedence(&mut self) {
         let excluded = |source: &Source| source.slot.is_some() && !source.has_precedence;
         if !self.sources.iter().any(excluded) {
             return;
         }
-        let forgotten = |source: &&Source| excluded(source) && !source.unsteady;
+        let forgotten = |source: &&Source| excluded(source) && source.unsteady.is_none();
         for source in self.sources.iter().filter(forgotten) {
             self.pairs.remove(source.key);
         }
-        self.release_slots(excluded);
+        // The bias of a source that is not in use is as old as its last sample that was.
+        self.release_slots(|source| source.slot.is_some() && !source.in_use);
         let Some(best) = self.best_slot() else {
             self.phase_lost = true;
             return;

@@ -580,13 +580,12 @@ impl Discipline {
             return;
         };
         let (key, law) = (source.key, source.law);
-        let prior = source.asymmetry_prior();
         for other in self.sources.iter().filter(|other| other.key != key) {
             if let Some(sample) = other
                 .pair_sample(&self.bank)
                 .filter(|_| other.is_compared(now))
             {
-                let prior = 2.0 * (prior + other.asymmetry_prior()) + pairs::PRIOR_FLOOR;
+                let prior = source.distance_prior(other);
                 let jumps = law != NoiseLaw::Queue || other.law != NoiseLaw::Queue;
                 self.pairs
                     .observe((key, own), (other.key, sample), frequency, (prior, jumps));

@@ -218,10 +218,13 @@ impl Pairs {
     }
 
     /// Forgets how far a source is from the others, after its path or its clock changed by a jump.
-    /// `prior` is the variance of the difference of two biases.
-    pub(super) fn forget_distances(&mut self, key: SourceKey, prior: f64) {
-        let own = self.0.iter_mut().filter(|pair| pair.partner(key).is_some());
-        own.for_each(|pair| pair.forget_distance(prior));
+    /// `prior` is the variance of the difference of its bias and another's.
+    pub(super) fn forget_distances(&mut self, key: SourceKey, prior: impl Fn(SourceKey) -> f64) {
+        for pair in &mut self.0 {
+            if let Some(other) = pair.partner(key) {
+                pair.forget_distance(prior(other));
+            }
+        }
     }
 
     /// Moves the phases of a source by `by` seconds, after a known correction of its clock.

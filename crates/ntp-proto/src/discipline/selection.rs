@@ -65,7 +65,7 @@ impl CandidateCriteria {
         let last = source
             .last
             .filter(|_| self.admits(source) && source.eligible)
-            .filter(|_| !source.unsteady && !source.is_stale(self.now))?;
+            .filter(|_| source.unsteady.is_none() && !source.is_stale(self.now))?;
         let interval = last.propagate(&self.propagation);
         (interval.half_width <= self.widest).then_some(interval)
     }
@@ -214,7 +214,9 @@ impl Discipline {
             absent: self
                 .sources
                 .iter()
-                .filter(|source| (source.eligible || source.samples > 0) && !source.unsteady)
+                .filter(|source| {
+                    (source.eligible || source.samples > 0) && source.unsteady.is_none()
+                })
                 .filter(|source| criteria.admits(source))
                 .filter(|source| {
                     !source.options.noselect && (!trusted_only || source.options.trust)
@@ -271,7 +273,7 @@ impl Discipline {
             let held_back = source.options.fallback && source.options.noselect;
             source.has_precedence = permitted(source)
                 && (!preferred_only || source.options.prefer)
-                && !source.unsteady
+                && source.unsteady.is_none()
                 && !held_back;
             source.selected &= majority;
             source.in_use = source.selected && source.has_precedence;

@@ -10,7 +10,7 @@ use super::initial_frequency::{RateSample, RateWindow};
 use super::intersection::Interval;
 use super::measurement::{Measurement, NoiseLaw};
 use super::noise::{FlatNoise, KindBelief, Noise};
-use super::pairs::PairSample;
+use super::pairs::{PRIOR_FLOOR, PairSample};
 use super::path::PathModel;
 use super::trend::{Points, Trend};
 use super::{SelectionOptions, SourceState};
@@ -127,8 +127,9 @@ pub(super) struct Source {
     pub(super) rates: RateWindow,
     /// Noise of the last sample.
     pub(super) noise: Option<Noise>,
-    /// Whether it moves more than it states: see `unsteady`.
-    pub(super) unsteady: bool,
+    /// When it moved more than it states for the last time, while it is therefore excluded: see
+    /// `unsteady`.
+    pub(super) unsteady: Option<FreeTime>,
     /// Square of the rate at which its bias moves, s^2/s: see `pairs`.
     pub(super) wander: f64,
     pub(super) last_used: Option<FreeTime>,
@@ -168,7 +169,7 @@ impl Source {
             points: Points::new(),
             rates: RateWindow::default(),
             noise: None,
-            unsteady: false,
+            unsteady: None,
             wander: 0.0,
             last_used: None,
             consecutive_outliers: 0,
@@ -231,6 +232,11 @@ impl Source {
     pub(super) fn is_compared(&self, now: FreeTime) -> bool {
         let is_clock = self.law != NoiseLaw::Queue && self.eligible && !self.is_stale(now);
         is_clock || self.takes_part(now)
+    }
+
+    /// Prior variance of the difference of its bias and another's, s^2.
+    pub(super) fn distance_prior(&self, other: &Self) -> f64 {
+        2.0 * (self.asymmetry_prior() + other.asymmetry_prior()) + PRIOR_FLOOR
     }
 
     /// Whether it has not answered for [`STALE_INTERVALS`].

@@ -11,7 +11,8 @@
 //! against most other sources by more than it states, and much faster than these move against each
 //! other, its statement is wrong. It is then no candidate, as if its interval lay outside of the
 //! majority's. What it has left in the joint state is removed as after a loss of precedence, and the
-//! frequency is learnt again. Its pairs are kept, so that it is used again once it is steady.
+//! frequency is learnt again. Its pairs are kept, so that it is used again once it has been steady for some
+//! minutes: sources come and go, and with them the pairs that can be compared.
 //!
 //! At least two other sources must answer: a single one might be the one that moves.
 
@@ -23,7 +24,8 @@ use super::source::Source;
 use super::{Discipline, NoiseLaw};
 
 /// Time within which a reference clock must not move by more than it states, seconds. A shorter one
-/// permits faster drifts; a longer one excludes good clocks beside servers that wander together.
+/// permits faster drifts; a longer one excludes good clocks beside servers that wander together. It
+/// must be steady for as long before it is used again.
 const STEADY_TIME: f64 = 256.0;
 /// Movement within [`STEADY_TIME`] below which no reference clock is called unsteady, seconds: 0.25
 /// ppm. Two servers that follow the same third one may wander together by as much, and a receiver
@@ -48,19 +50,29 @@ impl Discipline {
         };
         let stated = source.stated_error().max(SMALLEST_MOVEMENT);
         let limit = (stated * stated / STEADY_TIME).max(CLEARLY_FASTER * others);
-        let limit = limit / if source.unsteady { HYSTERESIS } else { 1.0 };
-        let unsteady = own > limit;
-        let begins = unsteady && !source.unsteady;
         let source = &mut self.sources[index];
-        source.unsteady = unsteady;
-        if begins {
-            source.in_use = false;
-            source.has_precedence = false;
-            self.drift_record = DriftRecord::default();
-            self.bank
-                .for_each(|filter| filter.widen(0.0, MAX_FREQUENCY_JUMP * MAX_FREQUENCY_JUMP));
-            self.apply_precedence();
+        let Some(last) = source.unsteady else {
+            if own > limit {
+                self.exclude_unsteady(index, now);
+            }
+            return;
+        };
+        if own > limit / HYSTERESIS {
+            source.unsteady = Some(now);
+        } else if (now - last).as_seconds_f64() > STEADY_TIME {
+            source.unsteady = None;
         }
+    }
+
+    fn exclude_unsteady(&mut self, index: usize, now: FreeTime) {
+        let source = &mut self.sources[index];
+        source.unsteady = Some(now);
+        source.in_use = false;
+        source.has_precedence = false;
+        self.drift_record = DriftRecord::default();
+        self.bank
+            .for_each(|filter| filter.widen(0.0, MAX_FREQUENCY_JUMP * MAX_FREQUENCY_JUMP));
+        self.apply_precedence();
     }
 
     /// Whether a source moves much faster than the others. A reference clock that does not is taken to

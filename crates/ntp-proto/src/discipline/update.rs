@@ -50,7 +50,10 @@ impl Discipline {
     /// Forgets how far the source at `index` is from the others.
     fn forget_distances(&mut self, index: usize) {
         let source = &self.sources[index];
-        let prior = 4.0 * source.asymmetry_prior() + PRIOR_FLOOR;
+        let prior = |key| match self.sources.iter().find(|other| other.key == key) {
+            Some(other) => source.distance_prior(other),
+            None => PRIOR_FLOOR,
+        };
         self.pairs.forget_distances(source.key, prior);
     }
 

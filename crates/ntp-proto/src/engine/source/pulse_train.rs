@@ -4,7 +4,8 @@
 //! The clock cannot tell them from steps one by one, so each pulse is compared with those before it:
 //! if more than a quarter of them are elsewhere in the period, it is refused. A few stray pulses are
 //! thus refused each, and the train goes on; of two equal trains neither is used. After a change,
-//! pulses are used again when three quarters of the window are in the new place.
+//! pulses are used again when three quarters of the window are in the new place. The first few must
+//! all be in one place: a single pulse shows nothing.
 //!
 //! Places are compared in free-running time, so that neither our corrections nor a wrong number of
 //! a pulse matters.
@@ -32,7 +33,7 @@ pub(super) struct PulseTrain {
 }
 
 impl PulseTrain {
-    /// Adds a pulse and returns whether it is where most of the known ones are, or too few are known.
+    /// Adds a pulse and returns whether it is where most of the known ones are.
     pub(super) fn add(&mut self, at: FreeTime, place: NtpDuration, period: NtpDuration) -> bool {
         let period = period.to_bits().max(1);
         let elsewhere = |(time, other): &&(FreeTime, NtpDuration)| {
@@ -46,7 +47,12 @@ impl PulseTrain {
             self.pulses.remove(0);
         }
         self.pulses.push((at, place));
-        known < FEWEST || STRAY_SHARE * stray <= known
+        let permitted = if known < FEWEST {
+            0
+        } else {
+            known / STRAY_SHARE
+        };
+        known > 0 && stray <= permitted
     }
 }
 
@@ -70,8 +76,14 @@ mod tests {
         let stray = |second| second > 4 && second % 8 == 0;
         let used = used((0..64).map(|second| if stray(second) { 100 } else { 0 }));
         for (second, used) in used.into_iter().enumerate() {
-            assert_eq!(used, !stray(second), "second {second}");
+            assert_eq!(used, second > 0 && !stray(second), "second {second}");
         }
+    }
+
+    #[test]
+    fn the_first_pulses_are_used_only_in_one_place() {
+        let used = used([0, 0, 100, 0, 0].into_iter());
+        assert_eq!(used, [false, true, false, false, true]);
     }
 
     #[test]
@@ -83,10 +95,7 @@ mod tests {
 
     #[test]
     fn a_place_at_the_end_of_the_period_is_near_its_beginning() {
-        assert!(
-            used((0..32).map(|pulse: usize| [999, 0, -1000, 2001][pulse % 4]))
-                .iter()
-                .all(|it| *it)
-        );
+        let used = used((0..32).map(|pulse: usize| [999, 0, -1000, 2001][pulse % 4]));
+        assert!(used[1..].iter().all(|used| *used));
     }
 }
