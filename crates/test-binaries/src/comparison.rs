@@ -212,6 +212,8 @@ pub struct WatchSummary {
     unsynchronized: u32,
     outside_maxerror: u32,
     outside_esterror: u32,
+    /// Sum of the squares of the offsets.
+    squares: f64,
     worst_offset: f64,
     largest_maxerror: f64,
     slowest: f64,
@@ -292,6 +294,7 @@ impl WatchSummary {
         self.unsynchronized += u32::from(!status.is_synchronized());
         self.outside_maxerror += u32::from(offset > status.maximum_error + SLACK);
         self.outside_esterror += u32::from(offset > status.estimated_error + SLACK);
+        self.squares += offset.as_seconds_f64().powi(2);
         self.worst_offset = self.worst_offset.max(offset.as_seconds_f64());
         self.largest_maxerror = self
             .largest_maxerror
@@ -319,12 +322,13 @@ impl fmt::Display for WatchSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "samples={} backward={} unsynchronized={} outside_maxerror={} outside_esterror={} worst_offset={:.9} largest_maxerror={:.6} slowest={:.3} fastest={:.3} stalest={:.1} jumps={}",
+            "samples={} backward={} unsynchronized={} outside_maxerror={} outside_esterror={} rms_offset={:.9} worst_offset={:.9} largest_maxerror={:.6} slowest={:.3} fastest={:.3} stalest={:.1} jumps={}",
             self.samples,
             self.backward,
             self.unsynchronized,
             self.outside_maxerror,
             self.outside_esterror,
+            (self.squares / f64::from(self.samples.max(1))).sqrt(),
             self.worst_offset,
             self.largest_maxerror,
             self.slowest,

@@ -15,8 +15,9 @@
 //! server. [`Misbehaviour`]s can be combined in any number.
 //!
 //! For machines whose clock is itself under test, [`true_time`] defines a time that cannot be
-//! steered, [`comparison`] compares the system clock with it, and [`pulse`] marks its seconds; the
-//! program `true-clock` does all of them.
+//! steered and can [wander](wander), [`comparison`] compares the system clock with it, [`pulse`]
+//! marks its seconds, and [`receiver`] sends samples of it; the program `true-clock` does all of
+//! them.
 //!
 //! [`load`] and the programs `ntp-load` and `nts-ke-load` emulate many clients.
 //!
@@ -29,9 +30,11 @@ pub mod comparison;
 mod interval;
 pub mod load;
 pub mod pulse;
+pub mod receiver;
 mod reference;
 mod responder;
 pub mod true_time;
+pub mod wander;
 
 pub use behaviour::{Behaviour, InvalidMisbehaviour, Misbehaviour};
 pub use interval::IntervalGuard;

@@ -141,7 +141,7 @@ struct Shared {
 }
 
 /// The clock that is served.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Source {
     /// `CLOCK_REALTIME`.
     System,
@@ -151,7 +151,7 @@ pub enum Source {
 }
 
 impl Source {
-    fn now(self) -> SystemTime {
+    fn now(&self) -> SystemTime {
         match self {
             Self::System => system_time(),
             Self::True(truth) => truth.utc(raw_clock()),
@@ -159,7 +159,7 @@ impl Source {
     }
 
     /// Time of an arrival by this clock; `stamp` is the kernel's reading of the system clock.
-    fn at_arrival(self, stamp: Option<RawStamp>) -> SystemTime {
+    fn at_arrival(&self, stamp: Option<RawStamp>) -> SystemTime {
         let Some(stamp) = stamp.and_then(RawStamp::to_stamp) else {
             return self.now();
         };
@@ -224,8 +224,7 @@ impl Service {
         };
         // A copy, so that changing the behaviour never waits for a delayed reply.
         let mut behaviour = lock(&self.shared.behaviour).clone();
-        let source = self.source;
-        if let Source::True(truth) = source
+        if let Source::True(truth) = &self.source
             && behaviour.leap == LeapIndicator::None
         {
             behaviour.leap = truth.announcement(raw_clock());
@@ -234,7 +233,7 @@ impl Service {
         let transmit_delay = self.transmit_delay;
         let response = self.responder.respond(&behaviour, request, || {
             read_at = Some(system_time());
-            source.now() + transmit_delay
+            self.source.now() + transmit_delay
         });
         if !response.delay.is_zero() {
             // The delay is that of a misbehaving server, which does not know it.

@@ -6,10 +6,10 @@
 //!
 //! # Idea
 //! `CLOCK_MONOTONIC_RAW` counts the same oscillator, but `adjtimex(2)` and steps do not move it.
-//! True time is a linear function of it:
+//! True time is a function of it, linear unless it wanders:
 //!
 //! ```text
-//! atomic = start + raw (1 + rate)
+//! atomic = start + raw (1 + rate) + wander(raw)
 //! UTC = atomic - (seconds inserted so far) + (seconds deleted so far)
 //! ```
 //!
@@ -22,8 +22,10 @@
 
 use ntp_time::{Frequency, LeapIndicator, NtpDuration, SystemTime};
 
+use crate::wander::Wander;
+
 /// Definition of true time as a function of a raw clock that starts near zero.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TrueTime {
     /// UTC when the raw clock reads zero.
     pub start: SystemTime,
@@ -33,6 +35,8 @@ pub struct TrueTime {
     pub rate_change: Option<(NtpDuration, Frequency)>,
     /// A leap second.
     pub leap: Option<LeapSecond>,
+    /// A wandering frequency, in addition.
+    pub wander: Option<Wander>,
 }
 
 /// A leap second of a [`TrueTime`].
@@ -82,7 +86,11 @@ impl TrueTime {
         let changed = self.rate_change.map_or(NtpDuration::ZERO, |(at, by)| {
             (elapsed - at).max(NtpDuration::ZERO).scaled(by.as_ratio())
         });
-        self.start + elapsed + elapsed.scaled(self.rate.as_ratio()) + changed
+        let wandered = self
+            .wander
+            .as_ref()
+            .map_or(NtpDuration::ZERO, |wander| wander.gained(elapsed));
+        self.start + elapsed + elapsed.scaled(self.rate.as_ratio()) + changed + wandered
     }
 }
 
@@ -117,6 +125,7 @@ mod tests {
                 deleted,
                 notice: NtpDuration::from_seconds(50),
             }),
+            wander: None,
         }
     }
 
@@ -153,6 +162,7 @@ mod tests {
             rate: Frequency::from_ppm(500.0),
             rate_change: Some((NtpDuration::from_seconds(2000), Frequency::from_ppm(-500.0))),
             leap: None,
+            wander: None,
         };
         assert_eq!(truth.utc(2000 * SECOND).as_nanos(), 2001 * SECOND);
         assert_eq!(truth.utc(2999 * SECOND).as_nanos(), 3000 * SECOND);

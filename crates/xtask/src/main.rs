@@ -4,9 +4,11 @@
 mod accuracy;
 mod bench;
 mod dist;
+mod guests;
 mod manual;
 mod parallel;
 mod size;
+mod soak;
 mod torture;
 mod worlds;
 
@@ -28,6 +30,8 @@ enum Task {
     Manual(manual::Arguments),
     /// Crash tests: the daemon is killed at random times, many times.
     Torture(torture::Arguments),
+    /// Hours of our daemon and of chronyd in virtual machines: memory, processor time, wake-ups and error.
+    Soak(soak::Arguments),
     /// Packages for Debian and for rpm distributions.
     Dist(dist::Arguments),
     /// Lines of shipped code, and functions over 70 lines.
@@ -41,6 +45,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::bench(&arguments),
         Task::Manual(arguments) => manual::manual(&arguments),
         Task::Torture(arguments) => torture::torture(&arguments),
+        Task::Soak(arguments) => soak::soak(&arguments),
         Task::Dist(arguments) => dist::dist(&arguments),
         Task::Size(arguments) => size::size(&arguments),
     };

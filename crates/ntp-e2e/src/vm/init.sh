@@ -58,6 +58,19 @@ stop_daemon() {
     echo "@exit code=$?"
 }
 
+# Starts chronyd with this configuration, and neither commands nor another user.
+start_chronyd() {
+    chronyd -d -u root -f "$1" > /run/chronyd.log 2>&1 &
+    DAEMON=$!
+}
+
+# resources NAME: what the daemon has used until now: resident memory and its maximum in kB, processor time in hundredths of a second, times that it woke up.
+resources() {
+    echo "@resources name=$1 $(awk '/^VmRSS:/ { r = $2 } /^VmHWM:/ { m = $2 } END { printf "resident=%d most=%d", r, m }' /proc/$DAEMON/status) $(
+        sed 's/.*) //' /proc/$DAEMON/stat | awk '{ printf "processor=%d", $12 + $13 }') $(
+        cat /proc/$DAEMON/task/*/status | awk '/^voluntary/ { n += $2 } END { printf "woken=%d", n }')"
+}
+
 # await_event SECONDS NAME [COUNT]: waits until the daemon has logged COUNT (default 1) events called NAME.
 await_event() { await_line "$1" "\<event=$2\>" "${3:-1}"; }
 

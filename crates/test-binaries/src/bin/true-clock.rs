@@ -10,7 +10,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use ntp_time::{Frequency, NtpDuration, SystemTime};
 use test_binaries::comparison::{Comparison, Reading, ServerReply, WatchSummary};
+use test_binaries::receiver::Receiver;
 use test_binaries::true_time::{LeapSecond, TrueTime};
+use test_binaries::wander::Wander;
 use test_binaries::{ReferenceServer, Source, cli, pulse};
 
 /// True time that adjtimex(2) does not move, for machines whose clock is under test
@@ -53,6 +55,18 @@ struct Truth {
     )]
     rate_change: f64,
 
+    /// Wander of the frequency: its random change in each second, in s/s
+    #[arg(long, value_name = "NUMBER", default_value_t = 0.0)]
+    wander: f64,
+
+    /// Duration of the wander in seconds of CLOCK_MONOTONIC_RAW; then the frequency stays
+    #[arg(long, value_name = "SECONDS", default_value_t = 100_000)]
+    wander_for: u32,
+
+    /// Seed of the wander
+    #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+    wander_seed: u64,
+
     /// Midnight before which a leap second is inserted, in seconds since 1970
     #[arg(long, value_name = "SECONDS", conflicts_with = "delete_before", value_parser = seconds)]
     insert_before: Option<NtpDuration>,
@@ -94,6 +108,20 @@ enum Command {
         #[arg(long, value_name = "FILE", default_value = "/dev/port")]
         ports: PathBuf,
     },
+    /// Send samples of true time to a daemon's socket, as the program behind a receiver does
+    Receiver {
+        /// The socket
+        socket: PathBuf,
+        /// Standard deviation of the error of a sample in seconds
+        #[arg(long, value_name = "SECONDS", default_value_t = 0.0)]
+        jitter: f64,
+        /// Time between two samples in seconds
+        #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = cli::interval)]
+        every: Duration,
+        /// Seed of the errors
+        #[arg(long, value_name = "NUMBER", default_value_t = 1)]
+        seed: u64,
+    },
     /// Compare the system clock with true time repeatedly, and print statistics
     Watch {
         /// Duration in seconds
@@ -120,6 +148,8 @@ impl Truth {
                 deleted: self.delete_before.is_some(),
                 notice: self.notice,
             }),
+            wander: (self.wander > 0.0)
+                .then(|| Wander::new(self.wander, self.wander_seed, self.wander_for)),
         }
     }
 }
@@ -143,6 +173,19 @@ fn run(options: &Options) -> io::Result<()> {
         Command::Compare => writeln!(out, "{}", Comparison::take(&truth)?),
         Command::Query { server } => writeln!(out, "{}", ServerReply::query(*server, &truth)?),
         Command::Pulse { ports } => pulse::at_each_second(&truth, ports),
+        Command::Receiver {
+            socket,
+            jitter,
+            every,
+            seed,
+        } => {
+            let receiver = Receiver {
+                interval: *every,
+                jitter: *jitter,
+                seed: *seed,
+            };
+            receiver.send(&truth, socket)
+        }
         Command::Set { offset } => Reading::set_system(&truth, *offset),
         Command::Watch { span, every } => {
             writeln!(out, "{}", WatchSummary::collect(&truth, *span, *every)?)

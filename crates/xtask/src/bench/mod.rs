@@ -7,6 +7,7 @@
 //! | `footprint` | memory, size, time until the first packet, processor time of a day, and build time, compared with their limits (see `footprint.rs`) |
 //! | `readers` | time to read the state of a daemon with a thousand sources, with and without idle clients (see `readers.rs`) |
 //! | `memory` | memory of the daemon before and after millions of clients (see `memory.rs`) |
+//! | `receiver` | error of the clock behind a receiver, compared with chronyd's (see `receiver.rs`) |
 //!
 //! # Set-up
 //! Two network namespaces are connected by a pair of virtual interfaces; the load generator is
@@ -55,6 +56,7 @@ mod memory;
 mod namespaces;
 mod process;
 mod readers;
+mod receiver;
 mod report;
 mod server;
 mod subject;
@@ -80,6 +82,8 @@ enum Benchmark {
     Readers,
     /// Memory of the daemon before and after 16 million clients. Needs root.
     Memory(memory::Plan),
+    /// Error of the clock behind a receiver, compared with chronyd's. Needs an emulator.
+    Receiver(receiver::Plan),
 }
 
 /// Runs a benchmark.
@@ -90,5 +94,6 @@ pub(crate) fn bench(arguments: &Arguments) -> Result<(), String> {
         Benchmark::Footprint(plan) => footprint::bench(plan),
         Benchmark::Readers => readers::bench(),
         Benchmark::Memory(plan) => memory::bench(plan),
+        Benchmark::Receiver(plan) => receiver::bench(plan),
     }
 }
