@@ -44,7 +44,7 @@ section! {
         reference_id: ReferenceId = reference_id => or(ReferenceId::XNON),
             "reference-id" "string" "\"XNON\"" "Reference identifier served at `local-stratum = 1`, of up to 4 characters.";
         dhcp_sources: DhcpSources = |cx, value| value::choice(cx, value, &dhcp::POLICIES) => or(DhcpSources::default()),
-            "dhcp-sources" "`\"ignore\"`, `\"use\"` or `\"fallback\"`" "`\"fallback\"`" "What the time servers that DHCP names are: not used, sources like those of the configuration, or sources with `fallback`. DHCP is not authenticated: whoever answers first names them. See `ntp-ctl dhcp`.";
+            "dhcp-sources" "`\"ignore\"`, `\"use\"` or `\"fallback\"`" "\"fallback\"" "What the time servers that DHCP names are: not used, sources like those of the configuration, or sources with `fallback`. DHCP is not authenticated: whoever answers first names them. See `ntp-ctl dhcp`.";
         dhcp_sources_directory: PathBuf = value::path => or(dhcp::DEFAULT_DIRECTORY.into()),
             "dhcp-sources-directory" "path" "/run/ntpd-rs/sources.d" "Directory of the files with these servers; it should not survive a boot.";
         algorithm: AlgorithmConfig = algorithm::read => or(AlgorithmConfig::default()),
