@@ -38,6 +38,9 @@ pub(super) fn convert<C: Conversion>(target: &mut C, input: &Input) {
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let remarks = convert_options(target, &line, &words, C::COMMAND_LINE);
             target.draft().remarks.append(remarks);
+        } else if name == "IGNORE_DHCP" {
+            let policy = if value == "yes" { "ignore" } else { "use" };
+            target.draft().set_dhcp_sources(policy);
         } else if SCRIPTS.contains(&name) {
             let why = "for the scripts of the other package";
             target.draft().not_needed(&line, why);

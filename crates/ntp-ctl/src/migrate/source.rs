@@ -171,6 +171,11 @@ impl Source {
                 Some(why) => remarks.unsupported(number, &text(option, value), &why),
             }
         }
+        // chronyd adds the authorities of the system to its set 0 only.
+        let set = self.certificate_set.as_deref().unwrap_or("0");
+        if set != "0" && table.get("certificate-authority").is_some() {
+            table.set("system-authorities", false);
+        }
         (table, remarks)
     }
 

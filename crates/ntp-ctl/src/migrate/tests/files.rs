@@ -200,11 +200,16 @@ fn options_of_the_service_are_converted() {
         ("etc/ntp.conf", "server a\nincludefile ntp/more.conf\n"),
         ("etc/ntp/more.conf", "server more\n"),
         ("etc/ntp.d/1.conf", "server drop-in\n"),
-        ("etc/sysconfig/ntpd", "OPTIONS=\"-gx\"\n"),
+        (
+            "etc/sysconfig/ntpd",
+            "OPTIONS=\"-gx\"\nIGNORE_DHCP=\"yes\"\n",
+        ),
     ]);
     let (_, migrated) = converted(tree.0.path(), "/etc/ntp");
     assert_eq!(addresses(&migrated.toml), ["a", "more", "drop-in"]);
-    assert!(migrated.toml.contains("OPTIONS -x\n"), "{}", migrated.toml);
+    for expected in ["OPTIONS -x\n", "dhcp-sources = \"ignore\"\n"] {
+        assert!(migrated.toml.contains(expected), "{}", migrated.toml);
+    }
 }
 
 /// systemd-system.conf(5): files in /etc hide those of the same name below /usr.

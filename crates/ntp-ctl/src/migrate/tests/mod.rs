@@ -298,7 +298,7 @@ fn authorities_are_assigned_to_the_sources_of_their_set() {
         "server a nts certset 1\nserver b nts\nserver c\nntstrustedcerts 1 /etc/one.pem\nntstrustedcerts /etc/all.pem\n",
     );
     assert!(
-        toml.contains("address = \"a\"\ncertificate-authority = \"/etc/one.pem\""),
+        toml.contains("address = \"a\"\ncertificate-authority = \"/etc/one.pem\"\nsystem-authorities = false\n"),
         "{toml}"
     );
     assert!(
