@@ -292,6 +292,12 @@ impl NtpFailure {
                 "Both must share their cookie keys: use shared-secret-path in [keyset] on all servers, or one daemon for both. \
                  A restart of the server is not the cause: the cookies are new.",
             ),
+            QueryError::NoReply(Some(Rejection::PlainReply)) => (
+                Class::Unauthenticated,
+                "is answered for without NTS",
+                "UDP port 123 is redirected to another server by a device on the path, or the server that the key exchange names \
+                 does not support NTS. `ntp-ctl query` from another network shows which. Do not use the time of such replies.",
+            ),
             QueryError::NoReply(Some(_)) => (
                 Class::Unauthenticated,
                 "sends replies that are not authenticated",

@@ -28,7 +28,7 @@ use crate::nts::{
     AeadAlgorithm, Cookie, CoveredFields, KeyExchangeResult, NextProtocol, NtsRequest, Proof,
     SessionKeys, UniqueIdentifier, verify_fields,
 };
-use crate::wire::{Header, Packet, Writer, v5};
+use crate::wire::{ExtensionField, Header, Packet, Writer, v5};
 
 /// Number of consecutive refused polls after which a key exchange is needed.
 const MAX_REFUSALS: u8 = 3;
@@ -168,7 +168,13 @@ impl NtsSession {
 
     /// Verifies a reply. Returns the number of cookies that were taken from it.
     pub(super) fn check(&mut self, packet: &Packet<'_>) -> Result<usize, Rejection> {
-        self.check_fields(&packet.extensions(), is_nts_nak(&packet.header))
+        let result = self.check_fields(&packet.extensions(), is_nts_nak(&packet.header));
+        // The server itself may send a kiss without authentication.
+        let is_kiss = packet.header.stratum == ntp_time::Stratum::KISS;
+        match result {
+            Err(Rejection::PlainReply) if is_kiss => Err(Rejection::Unauthenticated),
+            result => result,
+        }
     }
 
     /// Verifies a response of version 5.
@@ -201,7 +207,16 @@ impl NtsSession {
                 self.refused = true;
                 Err(Rejection::NtsNak)
             }
-            Proof::Unauthenticated | Proof::Unrelated => Err(Rejection::Unauthenticated),
+            Proof::Unauthenticated | Proof::Unrelated => {
+                let is_proof = |field: ExtensionField<'_>| {
+                    field.field_type == ExtensionField::NTS_AUTHENTICATOR
+                };
+                Err(if fields.clone().any(is_proof) {
+                    Rejection::Unauthenticated
+                } else {
+                    Rejection::PlainReply
+                })
+            }
         }
     }
 }

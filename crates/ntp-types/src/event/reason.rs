@@ -58,6 +58,9 @@ reasons! {
         Late = "late": "it came too late",
         /// It knows our nonce, but is not authenticated with the source's key.
         Unauthenticated = "unauthenticated": "not authenticated with the source's key",
+        /// It knows our nonce, but has no authentication, although the request has NTS: port 123 leads to another server, or a device on
+        /// the path removes extension fields.
+        PlainReply = "plain-reply": "answered without NTS: another server answers in its place, or a device on the path removes extension fields",
         /// The server reports that it could not verify our request; anybody on the path can send that.
         CryptoNak = "crypto-nak": "the server does not accept our key (compare number, type and secret on both sides)",
         /// A crypto-NAK, though our request had no key.
@@ -288,7 +291,11 @@ impl Rejection {
         self.is_server_fault()
             || matches!(
                 self,
-                Self::Unauthenticated | Self::CryptoNak | Self::UnexpectedNak | Self::NtsNak
+                Self::Unauthenticated
+                    | Self::PlainReply
+                    | Self::CryptoNak
+                    | Self::UnexpectedNak
+                    | Self::NtsNak
             )
     }
 

@@ -324,7 +324,7 @@ fn a_response_of_version_5_without_the_keys_is_rejected_and_a_nak_is_no_proof() 
     let bare = genuine[..48].to_vec();
     for (forged, rejection) in [
         (altered, Rejection::Unauthenticated),
-        (bare, Rejection::Unauthenticated),
+        (bare, Rejection::PlainReply),
         (nak, Rejection::NtsNak),
     ] {
         assert_eq!(pair.receive(&forged).err(), Some(rejection));
