@@ -77,6 +77,11 @@ pub(crate) fn paragraph(out: &mut String, text: &str) {
     out.push('\n');
 }
 
+/// Name of a cryptography provider, and whether it is in FIPS mode.
+pub(crate) fn provider_text(name: &str, fips: bool) -> String {
+    format!("{name}, FIPS mode {}", if fips { "on" } else { "off" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

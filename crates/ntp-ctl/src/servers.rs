@@ -1,10 +1,9 @@
 //! `ntp-ctl servers`: listening addresses of NTP and NTS key exchange, with counters.
 
-use ntp_time::SystemTime;
 use ntp_types::statistics::KeStatistics;
-use ntp_types::status::{KeServerStatus, ServerStatus, Status};
+use ntp_types::status::{KeServerStatus, ProgramStatus, ServerStatus, Status};
 
-use crate::format::validity;
+use crate::format::{provider_text, validity};
 use crate::layout::{Column, Page, if_room, table};
 
 /// Output if the daemon serves no time.
@@ -19,12 +18,13 @@ pub(crate) fn plain(status: &Status, width: usize) -> String {
     };
     if let Some(exchange) = &status.key_exchange {
         text.push('\n');
-        text += &key_exchange(exchange, status.program.now);
+        text += &key_exchange(exchange, &status.program);
     }
     text
 }
 
-fn key_exchange(exchange: &KeServerStatus, now: SystemTime) -> String {
+fn key_exchange(exchange: &KeServerStatus, program: &ProgramStatus) -> String {
+    let now = program.now;
     let mut page = Page::new(17);
     let KeStatistics {
         connections,
@@ -53,6 +53,9 @@ fn key_exchange(exchange: &KeServerStatus, now: SystemTime) -> String {
             None => "none (derived from the time; clock not synchronised yet)".into(),
         },
     );
+    let provider = program.provider.as_ref();
+    let provider = provider.map(|it| provider_text(&it.name, it.fips));
+    page.optional("  Cryptography", provider);
     for certificate in &exchange.certificates {
         page.line("  Certificate", &certificate.path);
         page.line("    for", certificate.names.join(", "));

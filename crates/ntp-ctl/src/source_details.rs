@@ -6,7 +6,7 @@ use ntp_types::status::{
     MeasurementStatus, PathStatus, ProtocolStatus, SourceStatus, Status, TrendStatus,
 };
 
-use crate::format::{age, duration, or_unknown, signed, timestamp, validity};
+use crate::format::{age, duration, or_unknown, provider_text, signed, timestamp, validity};
 use crate::layout::Page;
 use crate::sources::{options, state};
 
@@ -34,6 +34,7 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     page.optional("  Cookies", cookies.map(|count| format!("{count} of 8")));
     let expires = source.certificate_expires;
     page.optional("  Certificate", expires.map(|end| validity(end, now)));
+    page.optional("  Group", key_exchange_group(status, source));
     page.optional("Protocol", source.protocol.as_ref().map(protocol));
     page.line("Options", options(source));
     polling(&mut page, source);
@@ -67,6 +68,16 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
         None => packets(&mut page, source),
     }
     page.into_text()
+}
+
+/// Group of the last key exchange, and the library of this side.
+fn key_exchange_group(status: &Status, source: &SourceStatus) -> Option<String> {
+    let group = source.key_exchange_group.as_ref()?;
+    let provider = status.program.provider.as_ref();
+    let provider = provider.map_or_else(String::new, |it| {
+        format!(" ({})", provider_text(&it.name, it.fips))
+    });
+    Some(format!("{group}{provider}"))
 }
 
 /// The version of the requests, and what the server supports.

@@ -1,11 +1,13 @@
 //! Assembles the status of the daemon: what the engine knows, and what only the daemon knows.
 
 use ntp_config::platform::Choice;
+use ntp_nts_ke::provider;
 use ntp_os_clock::{Clock, realtime};
 use ntp_proto::engine::Now;
 use ntp_time::{NtpDuration, SystemTime};
 use ntp_types::status::{
-    DisciplinedClock, EngineStatus, PlatformStatus, ProgramStatus, SourceStatus, Status,
+    DisciplinedClock, EngineStatus, PlatformStatus, ProgramStatus, ProviderStatus, SourceStatus,
+    Status,
 };
 
 use crate::log;
@@ -23,6 +25,8 @@ pub(crate) fn status(driver: &Driver, services: &Services, config_path: Option<S
     for source in &mut sources {
         let expiry = services.certificate_expiry(&source.name);
         source.certificate_expires = expiry.map(from_unix);
+        let group = services.key_exchange_group(&source.name);
+        source.key_exchange_group = group.map(str::to_owned);
     }
     Status {
         program: program(driver, now, config_path),
@@ -43,6 +47,10 @@ fn program(driver: &Driver, now: Now, config_path: Option<String>) -> ProgramSta
         now: now.system,
         config_path,
         platform: None,
+        provider: Some(ProviderStatus {
+            name: provider::NAME.to_owned(),
+            fips: provider::is_fips(),
+        }),
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A test target of one package cannot depend on the programs of another, so this module runs
 //! `cargo build` once per test process, with the profile and target directory of the test itself.
-//! Without changes that takes a moment; cargo's lock serialises concurrent builds.
+//! Without changes that takes a moment; cargo's lock serialises concurrent builds. With
+//! `NTP_E2E_FEATURES=aws-lc-rs` the programs have those features instead of the default ones.
 
 use std::collections::HashMap;
 use std::env;
@@ -111,6 +112,10 @@ fn build(package: &str) -> HashMap<String, PathBuf> {
         .args(["build", "--bins", "--package", package])
         .args(["--message-format=json-render-diagnostics"])
         .stdin(Stdio::null());
+    if let Some(features) = env::var_os("NTP_E2E_FEATURES").filter(|_| package == "ntpd") {
+        let features = ["--features".as_ref(), features.as_os_str()];
+        cargo.arg("--no-default-features").args(features);
+    }
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }

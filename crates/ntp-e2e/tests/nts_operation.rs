@@ -148,12 +148,17 @@ fn rekey_keeps_old_cookies_valid() {
     let source = status(&client_setup).sources.pop().expect("a source");
     assert!(source.nts_cookies.is_some());
     assert_expiry(source.certificate_expires);
+    assert!(source.key_exchange_group.is_some());
     let output = ntp_ctl_ok(&client_setup, &["source", &source.name]);
     assert!(
         output.contains("valid until 2100-01-01") && output.contains("of 8"),
         "{output}"
     );
     let output = ntp_ctl_ok(&client_setup, &["status", "-f", "prometheus"]);
+    assert!(
+        output.contains("ntp_source_nts_group{") && output.contains("ntp_nts_provider_fips{"),
+        "{output}"
+    );
     assert!(
         output.contains("ntp_source_nts_certificate_expiry_seconds{"),
         "{output}"

@@ -29,7 +29,7 @@ use rustls::{ClientConfig, ClientConnection};
 
 use crate::export::session_keys;
 use crate::failure::{ConnectError, Failure, Stage};
-use crate::provider;
+use crate::provider::provider;
 use crate::srv::{self, Services, SrvError, Target};
 use crate::trust::{Authorities, Trust};
 use crate::validity::{LenientVerifier, Presented, TimeBounds};
@@ -73,6 +73,8 @@ pub struct Report {
     pub member: Option<String>,
     /// Address of the connection.
     pub peer: Option<SocketAddr>,
+    /// Group of the key exchange of TLS, with the name in the IANA registry.
+    pub group: Option<&'static str>,
     /// The server's certificates.
     pub presented: Option<Presented>,
     /// Duration of each stage that was reached.
@@ -132,6 +134,7 @@ fn offer(request: &Request<'_>, protocols: &[NextProtocol]) -> Report {
             target: None,
             member: None,
             peer: None,
+            group: None,
             presented: None,
             timings: Vec::new(),
             outcome: Err(Failure::Timeout(Stage::Lookup)),
@@ -259,6 +262,8 @@ impl Attempt {
         let handshake = self.handshake(&mut tls, &mut stream);
         self.report.presented = verifier.presented();
         handshake.map_err(|problem| problem.into_failure(self.report.presented.as_ref()))?;
+        let group = tls.negotiated_key_exchange_group();
+        self.report.group = group.and_then(|group| group.name().as_str());
         if tls.alpn_protocol() != Some(ALPN) {
             return Err(Failure::Alpn);
         }

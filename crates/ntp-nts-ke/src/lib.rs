@@ -10,12 +10,13 @@
 //! | [`validity`] | verification of certificates while our own clock may be wrong |
 //! | [`certificate`] | contents of a certificate, for display |
 //! | [`failure`] | why a key exchange failed, with messages that name the remedy |
+//! | [`provider`] | the library that provides the cryptography of TLS |
 //! | [`srv`] | key-exchange servers by records of type SRV |
 //! | [`server`] | key-exchange server: many connections within limits |
 //!
-//! TLS is version 1.3 only, as RFC 8915 section 3 requires, with the cryptography of ring. There
-//! are no tickets, no resumption and no early data: a client connects once in weeks, and every
-//! exchange must yield new keys.
+//! TLS is version 1.3 only, as RFC 8915 section 3 requires, with the cryptography of a
+//! [`provider`] that is chosen when the program is built. There are no tickets, no resumption and no
+//! early data: a client connects once in weeks, and every exchange must yield new keys.
 //!
 //! The crate reads the monotonic clock for its time limits, and no other clock; the time for the
 //! verification of certificates is a parameter.
@@ -25,19 +26,11 @@ pub mod certificate;
 pub mod client;
 mod export;
 pub mod failure;
+pub mod provider;
 pub mod server;
 pub mod srv;
 pub mod trust;
 pub mod validity;
 
-use std::sync::Arc;
-
-use rustls::crypto::CryptoProvider;
-
 /// TCP port of the key exchange (RFC 8915 section 7.1).
 pub const PORT: u16 = 4460;
-
-/// Cryptography provider of client and server.
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
-}

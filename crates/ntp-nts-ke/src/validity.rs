@@ -31,7 +31,7 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 
 use crate::certificate::CertificateFacts;
 use crate::failure::Failure;
-use crate::provider;
+use crate::provider::provider;
 use crate::trust::Trust;
 
 /// Bounds of the true time, in seconds since 1970.

@@ -26,7 +26,7 @@ impl Pool {
         let mut roots = RootCertStore::empty();
         let certificate = CertificateDer::from_pem_file(authority.path()).unwrap();
         roots.add(certificate).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let provider = ntp_nts_ke::provider::provider();
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])
             .unwrap()

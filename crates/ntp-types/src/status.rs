@@ -106,6 +106,16 @@ record! {
         config_path: Option<String>,
         /// What `mode = "platform"` found; absent without it.
         platform: Option<PlatformStatus>,
+        /// What provides the cryptography of the NTS key exchange; absent if the program was built without NTS.
+        provider: Option<ProviderStatus>,
+    }
+
+    /// The library that provides the cryptography of the NTS key exchange. NTS packets do not use it.
+    ProviderStatus {
+        /// `ring`, `aws-lc-rs`, `aws-lc-fips` or `openssl`.
+        name: String,
+        /// Whether it is in a FIPS 140-3 mode.
+        fips: bool,
     }
 
     /// What the cloud or the hypervisor of this machine offers.
@@ -283,6 +293,9 @@ record! {
         /// When the first certificate of the chain expires that its key exchange server showed last; absent without NTS, and
         /// while keys of an earlier run are in use.
         certificate_expires: Option<SystemTime>,
+        /// The group of the last key exchange with its server, for example X25519MLKEM768; absent without NTS, and while keys
+        /// of an earlier run are in use.
+        key_exchange_group: Option<String>,
     }
 
     /// The protocol version of the requests to a source.

@@ -104,6 +104,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "rustix",
             "rustls",
             "rustls-native-certs",
+            "rustls-openssl",
             "simple-dns",
             "thiserror",
             "tokio",
@@ -301,6 +302,58 @@ fn literals_of_the_c_library_are_recognised() {
         ("let mut part = libc::iovec::BLANK;", None),
     ] {
         assert_eq!(libc_literal(line, &["iovec"]), found, "{line}");
+    }
+}
+
+/// Crates that the programs link with the given features of `ntpd`.
+fn linked(features: &[&str]) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args([
+            "tree",
+            "--offline",
+            "--locked",
+            "--package=ntpd",
+            "--edges=normal",
+        ])
+        .args(["--prefix=none", "--format={lib}"])
+        .args(features)
+        .output()
+        .expect("cargo can be run");
+    assert!(
+        tree.status.success(),
+        "{}",
+        String::from_utf8_lossy(&tree.stderr)
+    );
+    let text = String::from_utf8_lossy(&tree.stdout);
+    let names = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next());
+    names.map(str::to_owned).collect()
+}
+
+#[test]
+fn each_build_has_the_cryptography_of_its_feature_only() {
+    const LIBRARIES: [(&str, &[&str]); 3] = [
+        ("ring", &["ring"]),
+        ("aws-lc-rs", &["aws_lc_rs", "aws_lc_sys"]),
+        ("openssl", &["openssl", "openssl_sys", "rustls_openssl"]),
+    ];
+    let check = |features: &[&str], wanted: &str| {
+        let linked = linked(features);
+        for (feature, libraries) in LIBRARIES {
+            for library in libraries {
+                assert_eq!(
+                    linked.contains(*library),
+                    feature == wanted,
+                    "{wanted}: {library}"
+                );
+            }
+        }
+    };
+    check(&[], "ring");
+    for (feature, _) in LIBRARIES {
+        check(&["--no-default-features", "--features", feature], feature);
     }
 }
 

@@ -20,8 +20,8 @@ use ntp_types::statistics::{
 use ntp_types::status::{
     CertificateStatus, ClientStatus, ConfiguredSource, DisciplinedClock, EventCount,
     KeServerStatus, KeyExchangeStatus, KeyStatus, ManualEntry, MeasurementStatus, PathStatus,
-    PlatformStatus, ProgramStatus, ProtocolStatus, RefusedStepStatus, ServerStatus, SourceStatus,
-    Status, SystemStatus, TrendStatus,
+    PlatformStatus, ProgramStatus, ProtocolStatus, ProviderStatus, RefusedStepStatus, ServerStatus,
+    SourceStatus, Status, SystemStatus, TrendStatus,
 };
 
 use super::schema::{Input, comment, input, signature, type_definition};
@@ -482,6 +482,7 @@ pub fn interface() -> String {
     type_definition::<Status>(&mut text);
     type_definition::<ProgramStatus>(&mut text);
     type_definition::<PlatformStatus>(&mut text);
+    type_definition::<ProviderStatus>(&mut text);
     type_definition::<DisciplinedClock>(&mut text);
     type_definition::<SystemStatus>(&mut text);
     type_definition::<SourceStatus>(&mut text);

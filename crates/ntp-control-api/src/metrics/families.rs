@@ -97,6 +97,10 @@ pub fn ours() -> impl Iterator<Item = Family> {
 const COMBINED: &[Family] = &[
     counter("ntp_events_total", "Events by name, as logged since the start of the daemon",
         Samples::Counts { label: "event", names: Event::NAMES, counts: |state| state.system.details.events.as_ref() }),
+    gauge("ntp_nts_provider_fips", "Cryptography provider of the NTS key exchange: 1 if it is in FIPS mode, otherwise 0",
+        Samples::Counts { label: "provider", names: &[], counts: |state| state.system.details.nts_provider_fips.as_ref() }),
+    gauge("ntp_source_nts_group", "Group of the last NTS key exchange with the source: 1",
+        Samples::SourceStateSet { label: "group", states: &[], current: |source| source.details.nts_group.as_deref() }),
     gauge("ntp_source_selected", "Whether the source is part of the agreeing majority: 1 or 0",
         Samples::Source(|source| source.details.state.as_deref().map(|state| (state == SELECTED).into()))),
     gauge("ntp_source_reachable", "Whether the source replied to one of the last eight polls: 1 or 0",

@@ -11,7 +11,7 @@ use ntp_time::{NtpDuration, NtpTimestamp, StampSource, SystemTime};
 use ntp_types::refclock::RefClockStatus;
 use ntp_types::source::SourceState;
 use ntp_types::statistics::KeStatistics;
-use ntp_types::status::{MeasurementStatus, SourceStatus, Status};
+use ntp_types::status::{MeasurementStatus, ProviderStatus, SourceStatus, Status};
 use serde::{Deserialize, Serialize};
 
 use super::encoding;
@@ -115,6 +115,8 @@ details! {
         /// absent without such a server.
         nts_certificate_expiry: u64 = |status| certificate_expiry(status),
             gauge "ntp_system_nts_certificate_expiry_seconds" "Earliest expiry of the certificates of the NTS key exchange servers in seconds since 1970";
+        /// Cryptography provider of the NTS key exchange by name: 1 if it is in FIPS mode, otherwise 0; absent without NTS.
+        nts_provider_fips: BTreeMap<String, u64> = |status| status.program.provider.as_ref().map(provider);
         /// Connections to our NTS key exchange servers; absent, like the next six, without such a
         /// server.
         nts_ke_connections: u64 = |status| exchanges(status).map(|count| count.connections),
@@ -199,6 +201,8 @@ details! {
         /// without NTS and while keys of an earlier run are in use.
         nts_certificate_expiry: u64 = |source| source.certificate_expires.and_then(expiry),
             gauge "ntp_source_nts_certificate_expiry_seconds" "Expiry of the certificate chain of the last NTS key exchange with the source in seconds since 1970";
+        /// Group of the last NTS key exchange; absent without NTS and while keys of an earlier run are in use.
+        nts_group: String = |source| source.key_exchange_group.clone();
         /// Authentication method: `none`, or for example `key 7 (AES128)`.
         authentication: String = |source| Some(source.authentication.clone());
         /// Whether it is polled; false after `ntp-ctl source offline`.
@@ -242,6 +246,10 @@ pub(super) const MAX_DISPERSION: NtpDuration = NtpDuration::from_seconds(16);
 fn events(status: &Status) -> BTreeMap<String, u64> {
     let events = status.events.iter();
     events.map(|it| (it.name.clone(), it.count)).collect()
+}
+
+fn provider(provider: &ProviderStatus) -> BTreeMap<String, u64> {
+    BTreeMap::from([(provider.name.clone(), provider.fips.into())])
 }
 
 fn refusals(clock: &RefClockStatus) -> BTreeMap<String, u64> {

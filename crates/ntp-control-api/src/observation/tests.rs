@@ -1,5 +1,7 @@
 //! Compares the JSON with a hand-made sample of upstream's.
 
+use std::collections::BTreeMap;
+
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, NtpTimestamp, PollInterval, ReferenceId, StampSource,
     Stratum, SystemTime,
@@ -8,7 +10,7 @@ use ntp_types::source::{SelectionOptions, SourceId, SourceState};
 use ntp_types::statistics::{KeStatistics, PacketCounters};
 use ntp_types::status::{
     CertificateStatus, DisciplinedClock, KeServerStatus, MeasurementStatus, PathStatus,
-    ProgramStatus, ServerStatus, SourceStatus, Status, SystemStatus,
+    ProgramStatus, ProviderStatus, ServerStatus, SourceStatus, Status, SystemStatus,
 };
 
 use super::*;
@@ -39,6 +41,7 @@ pub(crate) fn sample() -> State {
         reference_time: Some(state.system.root_variance.base_time),
         sources_omitted: None,
         nts_certificate_expiry: Some(1_800_000_000),
+        nts_provider_fips: Some(BTreeMap::from([("ring".into(), 0)])),
         nts_ke_connections: Some(106),
         nts_ke_granted: Some(101),
         nts_ke_pool_queries: Some(0),
@@ -69,6 +72,7 @@ pub(crate) fn sample() -> State {
         crypto_naks: Some(1),
         nts_naks: Some(1),
         nts_certificate_expiry: Some(1_790_000_000),
+        nts_group: Some("X25519MLKEM768".into()),
         authentication: Some("key 7 (AES128)".into()),
         interleaved: Some(true),
         ..SourceDetails::default()
@@ -191,6 +195,10 @@ fn status() -> Status {
             now: SystemTime::default().nearest(sample.program.now),
             config_path: None,
             platform: None,
+            provider: Some(ProviderStatus {
+                name: "ring".into(),
+                fips: false,
+            }),
         },
         clock: DisciplinedClock {
             kind: "system".into(),
@@ -317,6 +325,7 @@ fn sources(sample: &State) -> Vec<SourceStatus> {
         },
         nts_cookies: Some(8),
         certificate_expires: Some(SystemTime::from_nanos(1_790_000_000_999_999_999)),
+        key_exchange_group: Some("X25519MLKEM768".into()),
         ..SourceStatus::default()
     };
     let unmeasured = SourceStatus {
@@ -333,6 +342,7 @@ fn sources(sample: &State) -> Vec<SourceStatus> {
         path: None,
         nts_cookies: None,
         certificate_expires: None,
+        key_exchange_group: None,
         ..measured.clone()
     };
     vec![measured, unmeasured]

@@ -6,6 +6,7 @@ use ntp_config::Address;
 use ntp_nts_ke::certificate::CertificateFacts;
 use ntp_nts_ke::client::Report;
 use ntp_nts_ke::failure::Stage;
+use ntp_nts_ke::provider;
 use ntp_proto::nts::{Cookie, KeyExchangeResult};
 use ntp_time::NtpDuration;
 use serde::Serialize;
@@ -35,6 +36,12 @@ pub(super) struct CheckReport {
     pub(super) failed: Vec<FailedConnection>,
     /// Address of the key exchange.
     pub(super) peer: Option<SocketAddr>,
+    /// Group of the key exchange of TLS.
+    pub(super) group: Option<&'static str>,
+    /// What provides the cryptography of TLS on this side.
+    pub(super) provider: &'static str,
+    /// Whether the provider is in FIPS mode.
+    pub(super) fips: bool,
     /// Certificate chain, that of the server first.
     pub(super) certificates: Vec<Certificate>,
     /// Version of NTP that the server chose.
@@ -145,6 +152,9 @@ impl CheckReport {
             member: report.member.clone(),
             failed: failed.collect(),
             peer: report.peer,
+            group: report.group,
+            provider: provider::NAME,
+            fips: provider::is_fips(),
             certificates: facts
                 .into_iter()
                 .map(|facts| Certificate::new(facts, clock))

@@ -3,7 +3,7 @@
 use ntp_nts_ke::certificate::Date;
 
 use super::report::{Certificate, CheckReport, Server};
-use crate::format::{duration, signed};
+use crate::format::{duration, provider_text, signed};
 use crate::layout::Page;
 use crate::query_client::Measurement;
 
@@ -22,6 +22,9 @@ pub(super) fn format(report: &CheckReport) -> String {
     for failed in &report.failed {
         page.line("Failed", format!("{}: {}", failed.address, failed.problem));
     }
+    let group = report.group.map(|group| format!("group {group}; "));
+    let provider = provider_text(report.provider, report.fips);
+    page.line("TLS", format!("{}{provider}", group.unwrap_or_default()));
     for (index, certificate) in report.certificates.iter().enumerate() {
         self::certificate(&mut page, index, certificate);
     }

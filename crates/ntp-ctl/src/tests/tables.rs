@@ -126,6 +126,7 @@ fn authenticated() -> SourceStatus {
         }),
         nts_cookies: Some(2),
         certificate_expires: Some(at(40 * 86_400)),
+        key_exchange_group: Some("X25519MLKEM768".into()),
         ..source(1, "time.example.org", SourceState::Selected, 120)
     }
 }

@@ -111,6 +111,8 @@ pub(crate) struct KeClient {
     floor_doubted_by: BTreeSet<String>,
     /// Validity of the certificates that were presented last, by the name of the source.
     validities: BTreeMap<String, Validity>,
+    /// Group of the last key exchange, by the name of the source.
+    groups: BTreeMap<String, &'static str>,
 }
 
 /// Result of the verification of chains that were accepted under clock leniency.
@@ -141,6 +143,7 @@ impl Default for KeClient {
             restored: Vec::new(),
             floor_doubted_by: BTreeSet::new(),
             validities: BTreeMap::new(),
+            groups: BTreeMap::new(),
         }
     }
 }
@@ -181,12 +184,18 @@ impl KeClient {
             names.any(|ntp| ntp.address.to_string() == *name)
         };
         self.validities.retain(|name, _| is_source(name));
+        self.groups.retain(|name, _| is_source(name));
         self.floor_doubted_by.retain(is_source);
     }
 
     /// Expiry of the certificates that the source presented last: seconds since 1970.
     pub(crate) fn expiry(&self, name: &str) -> Option<u64> {
         self.validities.get(name).map(|validity| validity.not_after)
+    }
+
+    /// Group of the last key exchange of the source.
+    pub(crate) fn group(&self, name: &str) -> Option<&'static str> {
+        self.groups.get(name).copied()
     }
 
     /// Queues an exchange, or loads the session of an earlier run for the first one. `now` and `synchronized` decide
@@ -335,6 +344,9 @@ impl KeClient {
         }
         if let Some(validity) = report.presented.as_ref().and_then(validity) {
             self.validities.insert(request.name.clone(), validity);
+        }
+        if let Some(group) = report.group {
+            self.groups.insert(request.name.clone(), group);
         }
         if let Some(presented) = report.presented
             && let Some(moment) = presented.assumed_time()

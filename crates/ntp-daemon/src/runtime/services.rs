@@ -248,6 +248,11 @@ impl Services {
         self.ke_client.expiry(source)
     }
 
+    /// Returns the group of the last key exchange of the source.
+    pub(crate) fn key_exchange_group(&self, source: &str) -> Option<&'static str> {
+        self.ke_client.group(source)
+    }
+
     /// Returns the addresses at which time is served.
     pub(super) fn addresses(&self) -> Vec<SocketAddr> {
         let servers = self.servers.iter();

@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 use super::unusable::{no_private_key, unusable_certificate, unusable_key};
 use super::{BadCertificate, CertificateInUse, CertificatePaths, Event};
 use crate::certificate::CertificateFacts;
-use crate::provider;
+use crate::provider::provider;
 use crate::trust::certificates;
 
 /// Interval between checks of the files.

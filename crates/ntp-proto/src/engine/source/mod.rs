@@ -331,6 +331,7 @@ impl Source {
             nts_cookies: None,
             reference_clock: None,
             certificate_expires: None,
+            key_exchange_group: None,
         };
         match &self.kind {
             Kind::Ntp(ntp) => ntp.complete_status(common),
