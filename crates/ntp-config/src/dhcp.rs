@@ -14,35 +14,12 @@ use crate::diagnostic::{Diagnostic, quote};
 use crate::document::{Document, Place};
 use crate::layers::{Layer, Role};
 use crate::source::{PoolSource, SourceConfig, SourceKind};
+use crate::synchronization::DhcpSources;
 use crate::{drop_in, files};
-
-/// Directory that is read without `dhcp-sources-directory`.
-pub(crate) const DEFAULT_DIRECTORY: &str = "/run/ntpd-rs/sources.d";
 
 /// Maximum number of sources of all files. A network names four at most in practice; each source
 /// costs memory and requests, and strangers determine their number.
 const MAX_SOURCES: usize = 32;
-
-/// What the time servers that DHCP names are used for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum DhcpSources {
-    /// Nothing.
-    Ignore,
-    /// They are sources like those of the configuration.
-    Use,
-    /// They are sources with `fallback`. The default: in many networks no other server can be
-    /// reached, which is why Debian and Fedora let chrony use them; but DHCP is not authenticated,
-    /// and whoever names more servers than are configured must not outvote them.
-    #[default]
-    Fallback,
-}
-
-/// The words in the file.
-pub(crate) const POLICIES: [(&str, DhcpSources); 3] = [
-    ("ignore", DhcpSources::Ignore),
-    ("use", DhcpSources::Use),
-    ("fallback", DhcpSources::Fallback),
-];
 
 /// What the files of the directory contain.
 #[derive(Clone, Debug, Default)]

@@ -87,7 +87,7 @@ pub use clockbound::ClockBoundConfig;
 pub use compat::{ChronyConfig, CompatConfig};
 pub use config::{Config, parse};
 pub use control::ControlConfig;
-pub use dhcp::{DhcpFiles, DhcpSources};
+pub use dhcp::DhcpFiles;
 pub use diagnostic::{Diagnostic, Severity, Style};
 pub use disabled::Disabled;
 pub use document::{Located, Place};
@@ -117,5 +117,5 @@ pub use source::{
 pub use state::StateConfig;
 pub use subnet::{Subnet, SubnetError};
 pub use symmetric::KeysConfig;
-pub use synchronization::{OnPanic, SynchronizationConfig};
+pub use synchronization::{DhcpSources, OnPanic, SynchronizationConfig};
 pub use threshold::StepThreshold;

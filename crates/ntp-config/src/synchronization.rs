@@ -6,11 +6,34 @@ use ntp_time::{NtpDuration, ReferenceId, Stratum};
 use toml::de::DeValue;
 
 use crate::algorithm::{self, AlgorithmConfig};
-use crate::dhcp::{self, DhcpSources};
 use crate::reader::{Context, Value};
 use crate::schema::section;
 use crate::threshold::{self, StepThreshold};
 use crate::value;
+
+/// Directory of the time servers that DHCP names, without `dhcp-sources-directory`.
+const DHCP_DIRECTORY: &str = "/run/ntpd-rs/sources.d";
+
+/// What the time servers that DHCP names are used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DhcpSources {
+    /// Nothing.
+    Ignore,
+    /// They are sources like those of the configuration.
+    Use,
+    /// They are sources with `fallback`. The default: in many networks no other server can be
+    /// reached, which is why Debian and Fedora let chrony use them; but DHCP is not authenticated,
+    /// and a server that names many must not outvote those that are configured.
+    #[default]
+    Fallback,
+}
+
+/// The words in the file.
+const POLICIES: [(&str, DhcpSources); 3] = [
+    ("ignore", DhcpSources::Ignore),
+    ("use", DhcpSources::Use),
+    ("fallback", DhcpSources::Fallback),
+];
 
 section! {
     /// When and how far the clock may be corrected, and what is served without a source.
@@ -43,9 +66,9 @@ section! {
             "local-stratum" "integer" "16" "Stratum served without a source, and the stratum from which sources are not used. Only 1 is served as synchronised; see `[local]` for a local reference of any stratum.";
         reference_id: ReferenceId = reference_id => or(ReferenceId::XNON),
             "reference-id" "string" "\"XNON\"" "Reference identifier served at `local-stratum = 1`, of up to 4 characters.";
-        dhcp_sources: DhcpSources = |cx, value| value::choice(cx, value, &dhcp::POLICIES) => or(DhcpSources::default()),
-            "dhcp-sources" "`\"ignore\"`, `\"use\"` or `\"fallback\"`" "\"fallback\"" "What the time servers that DHCP names are: not used, sources like those of the configuration, or sources with `fallback`. DHCP is not authenticated: whoever answers first names them. See `ntp-ctl dhcp`.";
-        dhcp_sources_directory: PathBuf = value::path => or(dhcp::DEFAULT_DIRECTORY.into()),
+        dhcp_sources: DhcpSources = |cx, value| value::choice(cx, value, &POLICIES) => or(DhcpSources::default()),
+            "dhcp-sources" "`\"ignore\"`, `\"use\"` or `\"fallback\"`" "\"fallback\"" "What the time servers that DHCP names are: not used, sources like those of the configuration, or sources with `fallback`. DHCP is not authenticated: any machine of the network can name them. See `ntp-ctl dhcp`.";
+        dhcp_sources_directory: PathBuf = value::path => or(DHCP_DIRECTORY.into()),
             "dhcp-sources-directory" "path" "/run/ntpd-rs/sources.d" "Directory of the files with these servers; it should not survive a boot.";
         algorithm: AlgorithmConfig = algorithm::read => or(AlgorithmConfig::default()),
             "algorithm" "table" "our own steering" "See `[synchronization.algorithm]`.";
