@@ -324,7 +324,8 @@ fn an_address_beside_a_wildcard_is_added_after_a_change_of_user() {
     let setup = setup.with(&wildcard);
     let daemon = start(&setup, &host);
     daemon.process.wait_for_event(LIMIT, "user_changed", &[]);
-    let single = certificate.ke_server_section(&SocketAddr::new(host.v4(), 4460).to_string(), "");
+    let single = SocketAddr::new(host.v4(), 4460).to_string();
+    let single = certificate.ke_server_section(&single, "key-exchange-timeout-ms = 60000");
     setup.rewrite(|text| format!("{text}\n{single}"));
     everybody(&configuration, 0o644);
     let output = ntp_ctl_ok(&setup, &["reload"]);
