@@ -55,7 +55,7 @@ fn selected() -> CryptoProvider {
         feature = "openssl",
         feature = "aws-lc-fips"
     )))]
-    compile_error!(
+    return compile_error!(
         "NTS needs a cryptography provider: enable one of the features `ring` (the default), \
          `aws-lc-rs`, `openssl` and `aws-lc-fips`"
     );
