@@ -7,7 +7,7 @@
 use ntp_time::NtpDuration;
 use ntp_types::refclock::{ClockFault, RefClockStatus};
 use ntp_types::source::SourceState;
-use ntp_types::status::{ConfiguredSource, SourceStatus, Status};
+use ntp_types::status::{ConfiguredSource, SourceStatus, Status, SystemStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::format::{Seconds as _, age, duration, or_unknown, signed};
@@ -105,26 +105,30 @@ pub fn clock(status: &Status) -> Vec<String> {
     findings.extend(refused_step(status));
     if !system.majority {
         findings.extend(no_majority(status));
-    } else if system.refused_step.is_some() {
-        // Neither slewed nor stepped.
-    } else if let (Some(wait), Some(offset)) = (system.step_wait, system.offset) {
-        findings.push(format!(
+    } else if system.refused_step.is_none() {
+        findings.extend(pending_correction(system));
+    }
+    findings
+}
+
+/// The correction that is made, or waits.
+fn pending_correction(system: &SystemStatus) -> Option<String> {
+    let offset = system.offset?;
+    if let Some(wait) = system.step_wait {
+        return Some(format!(
             "not steered: the sources have moved by {}, which needs confirmation; \
              the clock follows if they hold it for {} more (`stepout-time`); \
              `ntp-ctl step` follows at once",
             signed(offset),
             duration(wait)
         ));
-    } else if let Some(offset) = system
-        .offset
-        .filter(|offset| offset.abs() > SLEW_REPORT_THRESHOLD)
-    {
-        findings.push(format!(
+    }
+    (offset.abs() > SLEW_REPORT_THRESHOLD).then(|| {
+        format!(
             "slewing: {} remaining; `ntp-ctl step` corrects it at once",
             signed(offset)
-        ));
-    }
-    findings
+        )
+    })
 }
 
 /// Why the clock is not steered although the sources agree: a panic threshold.
@@ -393,15 +397,7 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
             let agreement = agreement.map_or_else(String::new, |it| format!("; {it}"));
             format!("not used: no majority; offset {offset}{agreement}")
         }
-        SourceState::TooUncertain => {
-            return vec![
-                format!(
-                    "not used: uncertainty {} exceeds the limit",
-                    or_unknown(measurement.and_then(|it| it.uncertainty))
-                ),
-                "`maximum-source-uncertainty` in [synchronization.algorithm] sets the limit".into(),
-            ];
-        }
+        SourceState::TooUncertain => return too_uncertain(source),
         SourceState::Unreachable if source.reference_clock.is_some() => {
             return vec![
                 format!("not used: {}", unanswered(source)),
@@ -435,6 +431,17 @@ fn state(status: &Status, source: &SourceStatus) -> Vec<String> {
         ),
     };
     vec![reason]
+}
+
+fn too_uncertain(source: &SourceStatus) -> Vec<String> {
+    let measurement = source.measurement.as_ref();
+    vec![
+        format!(
+            "not used: uncertainty {} exceeds the limit",
+            or_unknown(measurement.and_then(|it| it.uncertainty))
+        ),
+        "`maximum-source-uncertainty` in [synchronization.algorithm] sets the limit".into(),
+    ]
 }
 
 /// The policy that may have set an option of a source instead.
@@ -581,7 +588,7 @@ mod tests {
     use ntp_types::refclock::RefusalCount;
     use ntp_types::source::{SourceId, SourceState};
     use ntp_types::statistics::PacketCounters;
-    use ntp_types::status::{MeasurementStatus, PlatformStatus, RefusedStepStatus, SystemStatus};
+    use ntp_types::status::{MeasurementStatus, PlatformStatus, RefusedStepStatus};
 
     use super::*;
 

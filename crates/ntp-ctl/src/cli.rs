@@ -289,6 +289,17 @@ impl Options {
     pub(crate) fn format(&self) -> Format {
         if self.json { Format::Json } else { self.format }
     }
+
+    /// Returns the output format, if it is one of `command`.
+    pub(crate) fn format_for(&self, command: &Command) -> Result<Format, Failure> {
+        let format = self.format();
+        if format.is_for(command) {
+            return Ok(format);
+        }
+        let (name, other) = format.name();
+        let text = format!("error: `--format {name}` is for `{other}` only");
+        Err(Failure::Usage(text))
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

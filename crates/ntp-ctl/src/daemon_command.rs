@@ -275,16 +275,7 @@ impl DaemonCommand {
             Self::Step { force } => daemon.step(*force),
             Self::Settime { time, force } => daemon.set_time(time, *force),
             Self::Manual { action } => daemon.manual(action),
-            Self::LogLevel { level } => {
-                let input = LogLevelInput {
-                    level: level.clone(),
-                };
-                daemon.call::<SetLogLevel>(&input, |_| {
-                    format!(
-                        "Log level set to {level} until the next start or reload of another level\n"
-                    )
-                })
-            }
+            Self::LogLevel { level } => daemon.set_log_level(level),
             Self::Config { action } => match action {
                 ConfigAction::Show { all } => config_show::run(config, *all, json, console),
                 ConfigAction::Save => config_save::run(config, json, console),
@@ -448,6 +439,15 @@ impl Daemon<'_, '_> {
             .iter()
             .map(|source| source_details::plain(&status, source));
         self.console.print(&texts.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn set_log_level(&mut self, level: &str) -> Result<(), Failure> {
+        let input = LogLevelInput {
+            level: level.to_owned(),
+        };
+        self.call::<SetLogLevel>(&input, |_| {
+            format!("Log level set to {level} until the next start or reload of another level\n")
+        })
     }
 
     /// Enters the time.

@@ -178,13 +178,7 @@ fn run_command(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let config = options.config.as_deref();
-    let format = options.format();
-    if !format.is_for(command) {
-        let (name, other) = format.name();
-        return Err(Failure::Usage(format!(
-            "error: `--format {name}` is for `{other}` only"
-        )));
-    }
+    let format = options.format_for(command)?;
     let json = format == Format::Json;
     match command {
         Command::Validate => validate::run(config, json, console),

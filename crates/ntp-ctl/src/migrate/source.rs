@@ -101,6 +101,24 @@ impl Source {
         }
     }
 
+    /// Adds the authority of its set of certificates. Returns why a set has no effect.
+    fn take_authority(
+        &mut self,
+        certificates: &dyn Fn(&str) -> Option<String>,
+    ) -> Option<&'static str> {
+        let set = self.certificate_set.as_deref();
+        let why = if !self.nts {
+            "only for a source with `nts`"
+        } else if let Some(path) = certificates(set.unwrap_or("0")) {
+            let key = "certificate-authority";
+            self.keys.push(("certset", key, quoted(&path)));
+            return None;
+        } else {
+            "no certificates are configured for this set"
+        };
+        set.map(|_| why)
+    }
+
     /// The section, and what it cannot express. `certificates` finds the file of a set of
     /// certificate authorities.
     fn into_table(
@@ -144,17 +162,8 @@ impl Source {
             None => {}
         }
         self.write_polls(line, &mut table, &mut remarks);
-        if self.nts {
+        if let Some(why) = self.take_authority(certificates) {
             let set = self.certificate_set.as_deref().unwrap_or("0");
-            if let Some(path) = certificates(set) {
-                let key = "certificate-authority";
-                self.keys.push(("certset", key, quoted(&path)));
-            } else if let Some(set) = &self.certificate_set {
-                let why = "no certificates are configured for this set";
-                remarks.not_needed(number, &text("certset", set), why);
-            }
-        } else if let Some(set) = &self.certificate_set {
-            let why = "only for a source with `nts`";
             remarks.not_needed(number, &text("certset", set), why);
         }
         for (option, key, value) in &self.keys {
