@@ -15,7 +15,7 @@
 //! server. [`Misbehaviour`]s can be combined in any number.
 //!
 //! For machines whose clock is itself under test, [`true_time`] defines a time that cannot be
-//! steered and can [wander](wander), [`comparison`] compares the system clock with it, [`pulse`]
+//! steered and can [`wander`], [`comparison`] compares the system clock with it, [`pulse`]
 //! marks its seconds, and [`receiver`] sends samples of it; the program `true-clock` does all of
 //! them.
 //!
