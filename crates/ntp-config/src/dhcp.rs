@@ -87,8 +87,9 @@ impl Config {
         used.then_some(settings.dhcp_sources_directory.as_path())
     }
 
-    /// Replaces the sources that DHCP named before. A source that is configured otherwise, or that
-    /// two interfaces name, exists once. Where the platform's time smears leap seconds, it is used
+    /// Replaces the sources that DHCP named before. The policy for sources without authentication
+    /// applies to them. A source that is configured otherwise, or that two interfaces name, exists
+    /// once. Where the platform's time smears leap seconds, it is used
     /// alone.
     pub fn set_dhcp_sources(&mut self, files: DhcpFiles) {
         let directory = self.synchronization.dhcp_sources_directory.clone();
@@ -107,6 +108,7 @@ impl Config {
             {
                 ntp.selection.fallback |= policy == DhcpSources::Fallback;
             }
+            source.kind.apply_policy(self.nts);
             let name = source.name();
             if !self.sources.iter().any(|known| known.name() == name) {
                 self.sources.push(source);

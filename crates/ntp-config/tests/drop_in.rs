@@ -368,6 +368,21 @@ fn files_of_dhcp_cannot_make_a_configuration_invalid_nor_set_anything_else() {
     assert_eq!(warnings(&directory.load().unwrap()).len(), 1);
 }
 
+/// Otherwise a network that blocks NTS could choose the clock by DHCP.
+#[test]
+fn the_policy_for_sources_without_authentication_applies_to_those_of_dhcp() {
+    for (policy, noselect) in [("only", true), ("prefer", false)] {
+        let directory = Directory::new(&[("run/dhcp-eth0.toml", &source("b"))]);
+        with_dhcp(
+            &directory,
+            &format!("dhcp-sources = \"use\"\n[nts]\npolicy = \"{policy}\"\n"),
+        );
+        let config = directory.load().unwrap().config;
+        let options = config.sources[1].kind.ntp().unwrap().selection;
+        assert_eq!((options.noselect, options.fallback), (noselect, !noselect));
+    }
+}
+
 /// As after a change of the network: the lists are read without the configuration.
 #[test]
 fn a_new_list_of_dhcp_replaces_the_old_one_only() {
