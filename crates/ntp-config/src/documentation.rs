@@ -88,7 +88,7 @@ pub const SECTIONS: &[SectionDoc] = &[
     doc("nts-ke-server.additional-certificates", "[[nts-ke-server.additional-certificates]]", false, "A certificate for other names; may be repeated."),
     doc("keys", "[keys]", false, "Symmetric keys, for sources and servers."),
     doc("keyset", "[keyset]", true, "The keys that protect NTS cookies."),
-    doc("nts", "[nts]", false, "What sources without authentication are good for."),
+    doc("nts", "[nts]", false, "How sources without authentication are used."),
     doc("synchronization", "[synchronization]", true, "When and how far the clock may be corrected."),
     doc("synchronization.single-step-panic-threshold", "[synchronization.single-step-panic-threshold]", true, "The limit of a step, by direction."),
     doc("synchronization.startup-step-panic-threshold", "[synchronization.startup-step-panic-threshold]", true, "The limit of a step at start-up, by direction."),

@@ -1,4 +1,4 @@
-//! `[nts]`: what sources without authentication are good for. Not in upstream ntpd-rs.
+//! `[nts]`: how sources without authentication are used. Not in upstream ntpd-rs.
 //!
 //! The policy is a rule for the selection options of such sources, and is applied to them when a
 //! configuration or a section of it has been read: `only` is `noselect`, `prefer` is `fallback`.
@@ -8,15 +8,15 @@ use crate::schema::section;
 use crate::value;
 
 section! {
-    /// What sources without authentication are good for.
+    /// How sources without authentication are used.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct NtsConfig: Default = "nts" [] {
         policy: NtsPolicy = policy => or(NtsPolicy::Ignore),
-            "policy" "`\"only\"`, `\"prefer\"` or `\"ignore\"`" "\"ignore\"" "What servers and pools without NTS and without a symmetric key are good for. `only`: they are measured and never used, as with `noselect`. `prefer`: they are used after too few other sources have been usable for `fallback-after`, as with `fallback`. `ignore`: they are like all others.";
+            "policy" "`\"only\"`, `\"prefer\"` or `\"ignore\"`" "\"ignore\"" "How servers and pools without NTS and without a symmetric key are used. `only`: they are measured and never used, as with `noselect`. `prefer`: they are used after too few other sources have been usable for `fallback-after`, as with `fallback`. `ignore`: they are like all others.";
     }
 }
 
-/// What sources without authentication are good for.
+/// How sources without authentication are used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum NtsPolicy {
     /// They are never used.

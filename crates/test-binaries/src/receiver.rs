@@ -31,7 +31,7 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// Sends samples without an end. Those that nobody receives are lost.
+    /// Sends samples without an end. While no program has the socket, they are lost.
     ///
     /// # Errors
     /// If there is no socket.

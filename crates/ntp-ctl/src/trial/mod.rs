@@ -1,7 +1,7 @@
-//! `ntp-ctl trial`: runs the daemon beside the time daemon of this machine and compares what both
-//! think of the clock.
+//! `ntp-ctl trial`: runs the daemon beside the time daemon of this machine and compares
+//! their opinions of the clock.
 //!
-//! The daemon of the trial steers no clock and serves nobody. Its control socket is in a temporary
+//! The daemon of the trial steers no clock and is no server. Its control socket is in a temporary
 //! directory, which is removed at the end with everything else; it needs no privilege.
 //!
 //! * `process` starts and ends that daemon with a configuration made for the trial.

@@ -114,7 +114,7 @@ impl Running {
         named.or_else(|| usual.into_iter().find(|it| it.exists()))
     }
 
-    /// What it thinks of the clock, or why that is unknown.
+    /// Its opinion of the clock, or why that is unknown.
     pub(super) fn opinion(&self) -> Result<Opinion, String> {
         match self.kind {
             Kind::Chronyd => chronyc(&run("chronyc", &["-c", "-n", "tracking"])?),

@@ -1,4 +1,4 @@
-//! What two daemons think of one clock: samples, their summary and the verdict.
+//! The opinions of two daemons of one clock: samples, their summary and the verdict.
 //!
 //! An offset is what is to be added to the clock (true time minus the clock), as everywhere. Two
 //! opinions contradict each other if they differ by more than both error bounds together. They are
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::exit;
 use crate::format::{duration, signed};
 
-/// What a daemon thinks of the clock.
+/// The opinion of a daemon of the clock.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Opinion {
     /// True time minus the clock.
