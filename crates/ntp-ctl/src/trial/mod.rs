@@ -137,7 +137,7 @@ fn introduce(
     );
     writeln!(
         console.out,
-        "Trial of {} minutes beside {beside}; the clock is not changed.\n\
+        "Trial of {} min beside {beside}; the clock is not changed.\n\
          Configuration: {origin}",
         options.minutes
     )?;

@@ -40,6 +40,38 @@ attach_network() {
     ip link set eth0 up
 }
 
+# attach_router NETEM...: puts a router (10.8.0.1) between this machine and the network 10.8.1.0/24, whose links delay or drop packets by these
+# arguments of netem. The kernel timestamps packets where it would between machines: with a delay at the machine's own interface a request is timestamped when it
+# leaves the queue, so only the return path would be slow. Both ends of a link have the same hardware address and no ARP: a lost ARP request would
+# delay packets by a second, in one direction. FAR is a process in the namespace of the servers; `on PROCESS COMMAND...` runs a command in one.
+on() { nsenter -n -t "$@"; }
+attach_router() {
+    unshare -n sleep 10000000 &
+    local router=$!
+    unshare -n sleep 10000000 &
+    FAR=$!
+    sleep 1
+    ip link add near address 02:00:00:00:00:01 arp off type veth peer name left address 02:00:00:00:00:01 arp off
+    ip link add far address 02:00:00:00:00:02 arp off type veth peer name right address 02:00:00:00:00:02 arp off
+    ip link set left netns $router
+    ip link set right netns $router
+    ip link set far netns $FAR
+    ip address add 10.8.0.2/24 dev near
+    ip link set near up
+    ip route add 10.8.1.0/24 via 10.8.0.1
+    on $router /programs/ip address add 10.8.0.1/24 dev left
+    on $router /programs/ip address add 10.8.1.1/24 dev right
+    on $router /bin/busybox sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
+    on $FAR /programs/ip address add 10.8.1.2/24 dev far
+    on $FAR /programs/ip link set far up
+    on $FAR /programs/ip route add default via 10.8.1.1
+    local link
+    for link in left right; do
+        on $router /programs/ip link set $link up
+        on $router /programs/tc qdisc add dev $link root netem "$@" || echo @missing seconds=0 text=netem
+    done
+}
+
 # One measurement with chronyd as a client: by how many seconds the clock is behind the server.
 measure_with_chronyd() {
     printf 'server %s iburst\ncmdport 0\n' "$2" > /etc/chrony.conf

@@ -137,12 +137,8 @@ log_events clock_stepped"
     }
 }
 
-/// The path is bad between the timestamps of both ends, and equally in both directions. Delay at
-/// the client's own interface would not do: the kernel timestamps a request when it leaves the
-/// queue that delays it, so only the return path would be slow, and half of that asymmetry is an
-/// error that no client can detect. So a router between the two delays and drops packets. Both ends
-/// of a link have the same hardware address and no ARP: a lost ARP request would delay packets by a
-/// second, in one direction.
+/// The path is bad between the timestamps of both ends, and equally in both directions: half of an
+/// asymmetry is an error that no client can detect.
 pub(crate) fn the_kernels_error_figures_are_correct_on_a_bad_path() {
     let report = Guest::new("bad path", NOON_DATE)
         .file(
@@ -151,31 +147,8 @@ pub(crate) fn the_kernels_error_figures_are_correct_on_a_bad_path() {
         )
         .script(&format!(
             "TRUTH='--start {NOON} --rate -40'
-unshare -n sleep 100000 &
-ROUTER=$!
-unshare -n sleep 100000 &
-SERVER=$!
-sleep 1
-on() {{ nsenter -n -t \"$@\"; }}
-ip link add near address 02:00:00:00:00:01 arp off type veth peer name left address 02:00:00:00:00:01 arp off
-ip link set left netns $ROUTER
-ip link add far address 02:00:00:00:00:02 arp off type veth peer name right address 02:00:00:00:00:02 arp off
-ip link set far netns $SERVER
-ip link set right netns $ROUTER
-ip address add 10.8.0.2/24 dev near
-ip link set near up
-ip route add 10.8.1.0/24 via 10.8.0.1
-on $ROUTER /programs/ip address add 10.8.0.1/24 dev left
-on $ROUTER /programs/ip address add 10.8.1.1/24 dev right
-on $ROUTER /bin/busybox sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
-on $SERVER /programs/ip address add 10.8.1.2/24 dev far
-on $SERVER /programs/ip link set far up
-on $SERVER /programs/ip route add default via 10.8.1.1
-for end in left right; do
-on $ROUTER /programs/ip link set $end up
-on $ROUTER /programs/tc qdisc add dev $end root netem delay 15ms 4ms loss 10% || echo @missing seconds=0 text=netem
-done
-on $SERVER /programs/true-clock $TRUTH serve --listen 0.0.0.0:1123 &
+attach_router delay 15ms 4ms loss 10%
+on $FAR /programs/true-clock $TRUTH serve --listen 0.0.0.0:1123 &
 truth set 1.5
 kernel before
 start_daemon
@@ -205,9 +178,10 @@ log_events clock_stepped"
     }
     let later = report.named("watch", "later");
     assert_reliable(later);
+    // The engine renews the figures each minute, and after each measurement.
     for watch in [first, later] {
         let (stalest, interval) = (watch.number("stalest"), 0.5);
-        assert!(stalest <= 16.0 + 2.0 * interval, "{watch:?}");
+        assert!(stalest <= 60.0 + 2.0 * interval, "{watch:?}");
     }
     // The estimated error is no guarantee, but holds nearly always; the bound consists of the path
     // and the drift while one request in five is lost.

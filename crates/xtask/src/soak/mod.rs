@@ -75,34 +75,11 @@ pub(crate) fn soak(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
-/// Servers behind a router: packets are delayed and timestamped where they are in a network.
-///
-/// `serve NUMBER` starts a server at 10.8.1.NUMBER, and sets `SERVER` to its process.
+/// Servers behind a router. `serve NUMBER` starts one at 10.8.1.NUMBER, and sets `SERVER` to its
+/// process.
 const NETWORK: &str = "\
-unshare -n sleep 10000000 &
-ROUTER=$!
-unshare -n sleep 10000000 &
-FAR=$!
-sleep 1
-on() { nsenter -n -t \"$@\"; }
-ip link add near address 02:00:00:00:00:01 arp off type veth peer name left address 02:00:00:00:00:01 arp off
-ip link add far address 02:00:00:00:00:02 arp off type veth peer name right address 02:00:00:00:00:02 arp off
-ip link set left netns $ROUTER
-ip link set right netns $ROUTER
-ip link set far netns $FAR
-ip address add 10.8.0.2/24 dev near
-ip link set near up
-ip route add 10.8.1.0/24 via 10.8.0.1
-on $ROUTER /programs/ip address add 10.8.0.1/24 dev left
-on $ROUTER /programs/ip address add 10.8.1.1/24 dev right
-on $ROUTER /bin/busybox sh -c 'echo 1 > /proc/sys/net/ipv4/ip_forward'
-on $FAR /programs/ip link set far up
-for number in 2 3 4; do on $FAR /programs/ip address add 10.8.1.$number/24 dev far; done
-on $FAR /programs/ip route add default via 10.8.1.1
-for end in left right; do
-    on $ROUTER /programs/ip link set $end up
-    on $ROUTER /programs/tc qdisc add dev $end root netem delay 2ms 400us || echo @missing seconds=0 text=netem
-done
+attach_router delay 2ms 400us
+for number in 3 4; do on $FAR /programs/ip address add 10.8.1.$number/24 dev far; done
 serve() {
     nsenter -n -t $FAR /programs/true-clock $TRUTH serve --listen 10.8.1.$1:1123 > /run/server$1.log 2>&1 &
     SERVER=$!
