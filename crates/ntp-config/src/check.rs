@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use ntp_proto::engine::MAX_POOL_SIZE;
 use ntp_types::host::Host;
+use ntp_types::path::InterfaceName;
 
 use crate::address::Address;
 use crate::config::Config;
@@ -241,15 +242,17 @@ struct Server {
     key_exchange: bool,
     host: Host,
     port: u16,
+    device: Option<InterfaceName>,
 }
 
 impl Server {
     fn of(kind: &SourceKind) -> Option<Self> {
-        let (key_exchange, Address { host, port }) = match kind {
-            SourceKind::Server(ntp) => (false, &ntp.address),
-            SourceKind::Nts(nts) => (true, &nts.ntp.address),
+        let (key_exchange, ntp) = match kind {
+            SourceKind::Server(ntp) => (false, ntp),
+            SourceKind::Nts(nts) => (true, &nts.ntp),
             _ => return None,
         };
+        let Address { host, port } = &ntp.address;
         let host = match host {
             Host::Address(address) => Host::Address(*address),
             Host::Name(name) => Host::Name(name.trim_end_matches('.').to_ascii_lowercase()),
@@ -258,6 +261,7 @@ impl Server {
             key_exchange,
             host,
             port: *port,
+            device: ntp.path.device,
         })
     }
 

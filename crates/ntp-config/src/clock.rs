@@ -7,9 +7,11 @@
 use std::path::PathBuf;
 
 use ntp_time::{Frequency, NtpDuration};
+use ntp_types::path::InterfaceName;
 
-use crate::diagnostic::{Diagnostic, quote};
+use crate::diagnostic::Diagnostic;
 use crate::document::Located;
+use crate::path;
 use crate::reader::{Context, Value};
 use crate::schema::{self, section};
 use crate::value;
@@ -23,8 +25,8 @@ pub struct ClockConfig {
     pub manual: bool,
     /// Where packets are timestamped.
     pub timestamp_mode: Located<TimestampMode>,
-    /// Network interface that client sockets are bound to: 1 to 15 bytes.
-    pub interface: Option<Located<String>>,
+    /// Network interface that client sockets are bound to.
+    pub interface: Option<Located<InterfaceName>>,
     /// PTP device to discipline instead of the system clock.
     pub device: Option<Located<PathBuf>>,
 }
@@ -42,8 +44,8 @@ section! {
         timestamp_mode: Located<TimestampMode> = value::located(|cx, value| value::choice(cx, value, TIMESTAMP_MODES))
                 => or(Located::default()),
             "timestamp-mode" "`software`, `kernel-recv`, `kernel-all` or `hardware`" "kernel-all" "What timestamps packets: the daemon (`software`), the kernel on reception (`kernel-recv`) or in both directions (`kernel-all`), or the network card (`hardware`).";
-        interface: Option<Located<String>> = interface => optional,
-            "interface" "string" "none" "Network interface that client sockets are bound to.";
+        interface: Option<Located<InterfaceName>> = value::located(path::interface) => optional,
+            "interface" "string" "none" "Network interface or VRF that the sockets of sources without `bind-device` are bound to.";
         device: Option<Located<PathBuf>> = value::located_path => optional,
             "clock" "path" "none" "PTP device to discipline instead of the system clock.";
     }
@@ -118,19 +120,6 @@ fn bounded(cx: &mut Context, value: &Value<'_>, limit: f64) -> Option<f64> {
         return Some(number);
     }
     value.reject_value(cx, &format!("a number from -{limit} to {limit}"))
-}
-
-fn interface(cx: &mut Context, value: &Value<'_>) -> Option<Located<String>> {
-    let name = value::text(cx, value)?;
-    if (1..=15).contains(&name.len()) {
-        return Some(value.locate(cx, name.to_owned()));
-    }
-    let message = format!("invalid value: interface name {}", quote(name, '"'));
-    value.reject_with(
-        cx,
-        message,
-        "the name of a network interface has 1 to 15 bytes",
-    )
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,8 @@
 //! the second one causes a warning. The same server address in two files is an error, because
 //! the access lists of both are meant to protect it.
 
-use std::net::SocketAddr;
+use ntp_types::path::ListenAddress;
+use toml::de::DeValue;
 
 use crate::address::NTP_PORT;
 use crate::diagnostic::{Diagnostic, quote};
@@ -29,13 +30,18 @@ section! {
     pub struct Disabled: Default = "disabled" [] {
         sources: Vec<Located<String>> = |cx, value| value::array(cx, value, value::located(value::string)) => or(Vec::new()),
             "sources" "list of strings" "[]" "Addresses of sources (paths of reference clocks) of earlier files that are not used.";
-        servers: Vec<Located<SocketAddr>> = |cx, value| value::array(cx, value, value::located(address)) => or(Vec::new()),
+        servers: Vec<Located<ListenAddress>> = |cx, value| value::array(cx, value, value::located(address)) => or(Vec::new()),
             "servers" "list of strings" "[]" "Addresses and ports of `[[server]]` sections of earlier files that are not served.";
     }
 }
 
-fn address(cx: &mut Context, value: &Value<'_>) -> Option<SocketAddr> {
-    value::socket_address(cx, value, NTP_PORT)
+fn address(cx: &mut Context, value: &Value<'_>) -> Option<ListenAddress> {
+    if let DeValue::String(text) = value.node
+        && let Ok(address) = text.parse()
+    {
+        return Some(address);
+    }
+    value::socket_address(cx, value, NTP_PORT).map(ListenAddress::from)
 }
 
 /// Removes disabled sources and servers, and duplicates; reports them.
@@ -68,7 +74,7 @@ pub(crate) fn apply(
     } in &disabled.servers
     {
         let before = servers.len();
-        servers.retain(|it| it.listen != *listen || it.place.layer() >= place.layer());
+        servers.retain(|it| it.address() != *listen || it.place.layer() >= place.layer());
         if servers.len() == before {
             let message = format!("no file before this one has a server at `{listen}`");
             cx.report(Diagnostic::warning(place.clone(), message));
@@ -111,11 +117,11 @@ fn reject_second_servers(cx: &mut Context, servers: &[ServerConfig]) {
     for (index, server) in servers.iter().enumerate() {
         let mut before = servers.iter().take(index);
         let Some(first) = before.find(|other| {
-            other.listen == server.listen && other.place.layer() != server.place.layer()
+            other.address() == server.address() && other.place.layer() != server.place.layer()
         }) else {
             continue;
         };
-        let listen = server.listen;
+        let listen = server.address();
         cx.report(
             Diagnostic::error(
                 server.place.clone(),

@@ -17,6 +17,7 @@ use crate::local::LocalConfig;
 use crate::nts::NtsConfig;
 use crate::nts_ke::{CertificateConfig, NtsKeConfig};
 use crate::observability::ObservabilityConfig;
+use crate::path::SourcePath;
 use crate::poll::{DefaultLimits, PollOverrides, SourceDefaults, SourceLimits};
 use crate::refclock::{
     CommonKeys, GpsdKeys, NmeaKeys, PhcKeys, PpsKeys, PulseKeys, ShmKeys, SockKeys, VarianceKey,
@@ -40,7 +41,7 @@ use crate::threshold;
 #[rustfmt::skip]
 const DECLARED: &[&[KeyDoc]] = &[
     &[source::MODE], ServerAddress::KEYS, KeyExchangeAddress::KEYS,
-    ProtocolVersion::KEYS, NtpSource::KEYS,
+    ProtocolVersion::KEYS, NtpSource::KEYS, SourcePath::KEYS,
     PollOverrides::KEYS, SelectionOptions::KEYS, SymmetricKey::KEYS, PolicyKey::KEYS, PoolSource::KEYS,
     NtsPoolSource::KEYS, KeyExchange::KEYS, SockKeys::KEYS, ShmKeys::KEYS, PpsKeys::KEYS,
     PulseKeys::KEYS, PhcKeys::KEYS, NmeaKeys::KEYS, GpsdKeys::KEYS, VmClockKeys::KEYS,

@@ -54,6 +54,7 @@ mod nts;
 mod nts_ke;
 mod observability;
 mod outline;
+mod path;
 mod paths;
 pub mod platform;
 mod poll;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use ntp_proto::keys::KeyId;
 use ntp_proto::server::{ClientList, Policy, RateLimit};
+use ntp_types::path::{InterfaceName, ListenAddress};
 use toml::de::DeValue;
 
 use crate::access::{self, AccessRules};
@@ -12,6 +13,7 @@ use crate::diagnostic::Diagnostic;
 use crate::document::{Located, Place};
 use crate::documentation::KeyDoc;
 use crate::entry::Entry;
+use crate::path;
 use crate::reader::{Context, Section, Value};
 use crate::schema::{self, section};
 use crate::subnet::{self, Subnet};
@@ -26,6 +28,10 @@ section! {
         + entries: Vec<Entry> = schema::entries, "The same, each value with its place.";
         listen: SocketAddr = |cx, value| value::socket_address(cx, value, NTP_PORT) => required,
             "listen" "string" "required" "Address and port to listen on, for example `0.0.0.0:123` or `[::]:123`.";
+        device: Option<InterfaceName> = path::interface => optional,
+            "bind-device" "string" "none" "Network interface or VRF whose clients are served; one address can be served with several, each with its own section. It must exist when the daemon starts. Needs Linux 5.7, or CAP_NET_RAW.";
+        dscp: u8 = path::dscp => or(0),
+            "dscp" "integer" "0" "Differentiated services code point of the replies, 0 to 63 (RFC 2474).";
         denylist: FilterList = |cx, value| filter_list(cx, value, DENYLIST) => or(FilterList {
                 filter: Vec::new(), action: FilterAction::Deny,
             }),
@@ -62,6 +68,16 @@ section! {
             "workers" "integer" "the number of processors" "Number of threads that serve this address; the requests of one client go to one thread.";
         batching_under_load: bool = value::boolean => or(true),
             "batching-under-load" "boolean" "true" "Whether a thread that receives more than ten thousand requests a second collects them for a tenth of a millisecond at a time: replies are sent that much later, with correct timestamps, for a fraction of the processor time.";
+    }
+}
+
+impl ServerConfig {
+    /// The name by which operators know it: the address, and behind `%` its `bind-device`.
+    pub fn address(&self) -> ListenAddress {
+        ListenAddress {
+            socket: self.listen,
+            device: self.device,
+        }
     }
 }
 

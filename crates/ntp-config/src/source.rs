@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ntp_proto::keys::KeyId;
+use ntp_types::path::NetworkPath;
 use ntp_types::source::SrvVerification;
 use toml::de::DeValue;
 
@@ -16,6 +17,7 @@ use crate::document::{Located, Place};
 use crate::documentation::KeyDoc;
 use crate::entry::Entry;
 use crate::nts::{self, NtsConfig, NtsPolicy};
+use crate::path;
 use crate::poll::PollOverrides;
 use crate::reader::{Context, Section, Value};
 use crate::refclock::{self, RefClockSource};
@@ -38,12 +40,12 @@ pub struct SourceConfig {
 }
 
 impl SourceConfig {
-    /// The name that the engine and operators use: the address with its port, or the device of a
-    /// reference clock.
+    /// The name that the engine and operators use: the address with its port, and behind `%` its
+    /// `bind-device`; or the device of a reference clock.
     pub fn name(&self) -> Option<String> {
         match &self.kind {
             SourceKind::RefClock(clock) => Some(clock.reader.device.to_string()),
-            kind => kind.ntp().map(|ntp| ntp.address.to_string()),
+            kind => kind.ntp().map(NtpSource::name),
         }
     }
 
@@ -54,7 +56,14 @@ impl SourceConfig {
             _ => NTP_PORT,
         };
         match self.kind.ntp() {
-            Some(ntp) => ntp.address.matches(text, default_port),
+            Some(ntp) => {
+                let Some(device) = ntp.path.device else {
+                    return ntp.address.matches(text, default_port);
+                };
+                let address = text.strip_suffix(device.as_str());
+                let address = address.and_then(|address| address.strip_suffix('%'));
+                address.is_some_and(|address| ntp.address.matches(address, default_port))
+            }
             None => self.name().as_deref() == Some(text),
         }
     }
@@ -205,8 +214,20 @@ section! {
         + key: Option<Located<KeyId>> = key, "Symmetric key of requests and replies (modes `server` and `pool`).";
         + nts_policy: Option<NtsPolicy> = nts_policy, "Its policy in place of that of `[nts]` (modes `server` and `pool`).";
         + version: Located<VersionChoice> = version, "Protocol version.";
+        + path: NetworkPath = path::read_source, "Address, device and traffic class of its packets.";
         interleaved: bool = value::boolean => or(false),
             "interleaved" "boolean" "false" "Whether the client requests interleaved mode (RFC 9769), in which the server's timestamps are those of its kernel or network card; it falls back to basic mode by itself. Requests then repeat the server's last receive timestamp, and two follow each other at poll intervals above 8 s.";
+    }
+}
+
+impl NtpSource {
+    /// The name: the address with its port, and behind `%` its `bind-device`. The same address is
+    /// another server in another network.
+    pub fn name(&self) -> String {
+        match self.path.device {
+            Some(device) => format!("{}%{device}", self.address),
+            None => self.address.to_string(),
+        }
     }
 }
 

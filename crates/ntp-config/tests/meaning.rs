@@ -330,7 +330,10 @@ fn the_remaining_sections_have_their_values() {
     };
     assert_eq!(config.clock.kind, expected);
     assert_eq!(config.clock.timestamp_mode.value, TimestampMode::KernelRecv);
-    assert_eq!(config.clock.interface.as_ref().unwrap().value, "enp1s0");
+    assert_eq!(
+        config.clock.interface.as_ref().unwrap().value.as_str(),
+        "enp1s0"
+    );
     assert_eq!(
         config.clock.device.as_ref().unwrap().value,
         PathBuf::from("/dev/ptp0")

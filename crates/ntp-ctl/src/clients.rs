@@ -233,7 +233,7 @@ mod tests {
 
     fn server(address: &str, client_list_size: u64) -> ServerStatus {
         ServerStatus {
-            address: ntp_types::status::ListenAddress(address.parse().unwrap()),
+            address: address.parse().unwrap(),
             requests: ServerStatistics {
                 received: 30,
                 accepted: 20,

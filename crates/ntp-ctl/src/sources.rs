@@ -356,6 +356,17 @@ fn name(source: &SourceStatus) -> String {
     if source.name == address {
         return address;
     }
+    // A device is part of the name.
+    if let Some((server, device)) = source.name.rsplit_once('%')
+        && !device.contains(']')
+    {
+        let server = if server == address {
+            host(server).to_owned()
+        } else {
+            format!("{} ({})", host(server), host(&address))
+        };
+        return format!("{server}%{device}");
+    }
     format!("{} ({})", host(&source.name), host(&address))
 }
 

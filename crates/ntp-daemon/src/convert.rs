@@ -23,7 +23,8 @@ use ntp_proto::keys::KeyRing;
 use ntp_proto::leap::LeapHandling;
 use ntp_proto::wire::Version;
 use ntp_time::NtpDuration;
-use ntp_udp::{InterfaceName, SocketOptions, TimestampMode};
+use ntp_types::path::NetworkPath;
+use ntp_udp::{SocketOptions, TimestampMode};
 use tracing::Level;
 
 /// Standard deviations of `accuracy` in the largest error of a reference clock. Upstream states four
@@ -173,7 +174,7 @@ fn selection(options: ntp_config::SelectionOptions) -> SelectionOptions {
 fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfig {
     let poll = ntp.poll.apply_to(config.source_defaults);
     SourceConfig {
-        name: ntp.address.to_string(),
+        name: ntp.name(),
         host: ntp.address.host.clone(),
         port: ntp.address.port,
         kind,
@@ -181,6 +182,7 @@ fn ntp_source(config: &Config, ntp: &NtpSource, kind: SourceKind) -> SourceConfi
             limits: poll.poll_limits,
             initial_poll: poll.initial_poll,
             interleaved: ntp.interleaved,
+            path: ntp.path,
             version: match ntp.version.value {
                 VersionChoice::Number(number) => client::VersionChoice::Fixed(
                     Version::from_number(number.number()).unwrap_or_default(),
@@ -248,11 +250,10 @@ fn steering_config(config: &Config) -> SteeringConfig {
 pub fn socket_options(config: &Config) -> SocketOptions {
     let clock = &config.clock;
     SocketOptions {
-        // The configuration has checked the length of the name.
-        interface: clock
-            .interface
-            .as_ref()
-            .and_then(|name| InterfaceName::new(&name.value).ok()),
+        path: NetworkPath {
+            device: clock.interface.as_ref().map(|name| name.value),
+            ..NetworkPath::default()
+        },
         timestamps: match clock.timestamp_mode.value {
             FileMode::Software => TimestampMode::Software,
             FileMode::KernelRecv => TimestampMode::KernelReceive,

@@ -23,13 +23,15 @@ pub fn listeners(config: &Config, keys: &KeyRing, steering_key: u32) -> Vec<List
         .servers
         .iter()
         .map(|server| Listener {
-            address: server.listen,
+            address: server.address(),
             workers: server.workers.unwrap_or_else(processors),
             batching_under_load: server.batching_under_load,
             policy: policy(server, keys),
             options: ServerOptions {
                 timestamps,
                 only_ipv6: shares_port_with_ipv4(config, server),
+                device: server.device,
+                dscp: server.dscp,
                 steering_key,
             },
         })
@@ -43,6 +45,7 @@ fn shares_port_with_ipv4(config: &Config, server: &ServerConfig) -> bool {
         other.listen.is_ipv4()
             && other.listen.ip().is_unspecified()
             && other.listen.port() == server.listen.port()
+            && other.device == server.device
     })
 }
 

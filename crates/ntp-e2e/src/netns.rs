@@ -109,6 +109,22 @@ impl Network {
         self.attach_host("on")
     }
 
+    /// Attaches a host of another network to this one, too, by a new interface.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    pub fn attach(&self, host: &Host, interface: &str, address: Ipv4Addr) {
+        let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = host.namespace();
+        self.bridge.ip(&format!(
+            "link add port{number} type veth peer name {interface} netns {name}"
+        ));
+        self.bridge
+            .ip(&format!("link set port{number} master br0 up"));
+        host.ip(&format!("link set {interface} up"));
+        host.ip(&format!("address add {address}/24 dev {interface}"));
+    }
+
     fn attach_host(&self, isolated: &str) -> Host {
         let number = self.hosts.fetch_add(1, Ordering::Relaxed) + 1;
         let [high, low] = number.to_be_bytes();

@@ -92,8 +92,8 @@ fn migrated(format: &str, lines: &str, clients: &[IpAddr]) -> Vec<bool> {
     let listeners = listeners(&config, &KeyRing::default(), 0);
     let served = |client: &IpAddr| {
         listeners.iter().any(|listener| {
-            let dual_stack = listener.address.is_ipv6() && !listener.options.only_ipv6;
-            let reaches = dual_stack || listener.address.is_ipv4() == client.is_ipv4();
+            let dual_stack = listener.address.socket.is_ipv6() && !listener.options.only_ipv6;
+            let reaches = dual_stack || listener.address.socket.is_ipv4() == client.is_ipv4();
             reaches && listener.policy.access.refusal(*client).is_none()
         })
     };

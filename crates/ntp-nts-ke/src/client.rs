@@ -10,6 +10,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,12 @@ use ntp_proto::wire::Version;
 use ntp_proto::wire::v5::draft;
 use ntp_time::{Monotonic, NtpDuration};
 use ntp_types::host::{Host, ScopedIp};
+use ntp_types::path::NetworkPath;
 use ntp_types::source::SrvVerification;
+use ntp_udp::{PathError, choose_path};
+use rustix::io::Errno;
+use rustix::net::sockopt::{self, Timeout};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::version::TLS13;
@@ -47,6 +53,8 @@ pub struct Request<'a> {
     pub version: VersionChoice,
     /// Offered algorithms, in order of preference.
     pub algorithms: &'a [AeadAlgorithm],
+    /// Path of the connection through this machine. Names are looked up by the system's path.
+    pub path: NetworkPath,
     /// Which SRV records of the host are used; `None` if they are not looked up.
     pub srv: Option<SrvVerification>,
     /// Servers that a pool should not return, with the names of [`Report::member`].
@@ -249,7 +257,7 @@ impl Attempt {
         self.report.addresses = look_up(server, request)?;
 
         self.enter(Stage::Connect);
-        let (socket, peer) = self.connect()?;
+        let (socket, peer) = self.connect(&request.path)?;
 
         self.enter(Stage::Handshake);
         let mut stream = DeadlineStream {
@@ -300,12 +308,12 @@ impl Attempt {
     }
 
     /// Connects to the first address that accepts.
-    fn connect(&mut self) -> Result<(TcpStream, SocketAddr), Failure> {
+    fn connect(&mut self, path: &NetworkPath) -> Result<(TcpStream, SocketAddr), Failure> {
         let mut left = self.report.addresses.len();
         for address in self.report.addresses.clone() {
             let share = share(self.deadline - monotonic(), left);
             left -= 1;
-            match share.map(|share| TcpStream::connect_timeout(&address, share)) {
+            match share.map(|share| connect_by(path, address, share)) {
                 Some(Ok(socket)) => {
                     // Otherwise the request would wait for the acknowledgement of the end of the
                     // handshake, which servers delay by 40 ms. If it fails, the exchange is only
@@ -314,7 +322,7 @@ impl Attempt {
                     self.report.peer = Some(address);
                     return Ok((socket, address));
                 }
-                Some(Err(error)) => self.report.failed.push((address, (&error).into())),
+                Some(Err(error)) => self.report.failed.push((address, error.into())),
                 None => self.report.failed.push((address, ConnectError::NoAnswer)),
             }
         }
@@ -490,6 +498,29 @@ fn alternate_families(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         .flat_map(|_| [one.next(), other.next()])
         .flatten()
         .collect()
+}
+
+/// Connects within `limit`, by `path`.
+fn connect_by(
+    path: &NetworkPath,
+    address: SocketAddr,
+    limit: Duration,
+) -> Result<TcpStream, PathError> {
+    let family = if address.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None);
+    let socket = socket.map_err(io::Error::from)?;
+    choose_path(socket.as_fd(), address, path)?;
+    // The limit of sending is also that of connecting: socket(7).
+    sockopt::set_socket_timeout(&socket, Timeout::Send, Some(limit)).map_err(io::Error::from)?;
+    match rustix::net::connect(&socket, &address) {
+        Ok(()) => Ok(TcpStream::from(socket)),
+        Err(Errno::INPROGRESS) => Err(io::Error::from(ErrorKind::TimedOut).into()),
+        Err(error) => Err(io::Error::from(error).into()),
+    }
 }
 
 /// Time limit for connecting to one of `left` addresses, which leaves an equal share for TLS.

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 
 use ntp_proto::nts::exchange::ResponseError;
 use ntp_types::event::{KeyExchangeError, KeyExchangeFailure};
+use ntp_udp::PathError;
 use rustls::{AlertDescription, CertificateError, Error};
 
 use crate::certificate::{CertificateFacts, Date};
@@ -113,7 +114,7 @@ pub enum Failure {
 }
 
 /// Why the connection to an address failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// Connection refused.
     #[error("refused the connection: nothing listens on that port")]
@@ -124,6 +125,9 @@ pub enum ConnectError {
     /// No route to the address.
     #[error("is unreachable")]
     NoRoute,
+    /// `bind-device` or `bind-address` of the source cannot be used.
+    #[error("was not tried: {0}")]
+    Path(String),
     /// Another error.
     #[error("failed: {0}")]
     Other(io::ErrorKind),
@@ -264,6 +268,15 @@ fn validity(wanted: &str, names: &[String]) -> String {
     format!("is not valid for {wanted}, only for {names}")
 }
 
+impl From<PathError> for ConnectError {
+    fn from(error: PathError) -> Self {
+        match error {
+            PathError::Other(error) => (&error).into(),
+            error => Self::Path(error.to_string()),
+        }
+    }
+}
+
 impl From<&io::Error> for ConnectError {
     fn from(error: &io::Error) -> Self {
         match error.kind() {
@@ -296,7 +309,7 @@ mod tests {
     fn the_reason_is_that_of_the_address_that_says_most_about_the_server() {
         let reason = |errors: &[ConnectError]| {
             let address = SocketAddr::from(([192, 0, 2, 1], 4460));
-            let tried = errors.iter().map(|error| (address, *error));
+            let tried = errors.iter().map(|error| (address, error.clone()));
             Failure::Connect(tried.collect()).reason()
         };
         use ConnectError::{NoAnswer, NoRoute, Other, Refused};

@@ -3,7 +3,7 @@
 mod common;
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use ntp_nts_ke::validity::TimeBounds;
 use ntp_proto::nts::exchange::{ErrorCode, ResponseError};
 use ntp_proto::nts::{AeadAlgorithm, Direction, Keyset};
 use ntp_types::event::KeyExchangeFailure;
+use ntp_types::path::InterfaceName;
 
 fn failure(report: Report) -> Failure {
     report.outcome.expect_err("this exchange must fail")
@@ -283,4 +284,29 @@ fn timeout_refused_connection_and_invalid_tls_are_distinguished() {
     );
     let invalid_host = failure(exchange(&request("no host", port, &path)));
     assert_eq!(invalid_host.reason(), KeyExchangeFailure::NameResolution);
+}
+
+#[test]
+fn the_connection_takes_the_path_of_the_source() {
+    let authority = Authority::new();
+    let running = start(endpoint(vec![authority.good()]));
+    let file = authority.path();
+    let own = IpAddr::from([127, 9, 8, 7]);
+    let by_path = |port| {
+        let mut request = request("127.0.0.1", port, &file);
+        request.path.address = Some(own);
+        request.path.dscp = 46;
+        request
+    };
+    assert!(exchange(&by_path(running.address.port())).outcome.is_ok());
+
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut request = by_path(listener.local_addr().unwrap().port());
+    let peer = std::thread::spawn(move || listener.accept().unwrap().1.ip());
+    assert!(exchange(&request).outcome.is_err());
+    assert_eq!(peer.join().unwrap(), own);
+
+    request.path.device = InterfaceName::new("no-such-if").ok();
+    let failed = failure(exchange(&request));
+    assert!(failed.to_string().contains("bind-device"), "{failed}");
 }

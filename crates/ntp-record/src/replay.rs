@@ -509,6 +509,7 @@ impl<'a> Replay<'a> {
                     exchange,
                     remote,
                     request,
+                    ..
                 } => {
                     self.requests.insert(exchange, (remote, request.payload));
                 }

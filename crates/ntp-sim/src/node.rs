@@ -346,6 +346,7 @@ impl Node {
                 exchange,
                 remote,
                 request,
+                ..
             } => self.transmit(at, exchange, remote, &request.payload),
             Output::Close(exchange) => self.open.retain(|(id, _)| *id != exchange),
             Output::Resolve { query, host } => {

@@ -18,6 +18,7 @@ use ntp_time::{
 use serde::Serialize;
 
 use crate::escape::Escaped;
+use crate::path::ListenAddress;
 use crate::source::SourceName;
 
 #[macro_use]
@@ -107,7 +108,7 @@ macro_rules! displayed {
 }
 
 displayed! {
-    u32 u64 usize bool String SocketAddr Stratum ReferenceId SystemTime LeapIndicator
+    u32 u64 usize bool String SocketAddr ListenAddress Stratum ReferenceId SystemTime LeapIndicator
 }
 
 macro_rules! named {
@@ -131,6 +132,8 @@ impl Field for SendError {
             Self::NoRoute => visit(name, &"no-route"),
             Self::Refused => visit(name, &"refused"),
             Self::Forbidden => visit(name, &"forbidden"),
+            Self::BindDevice { .. } => visit(name, &"bind-device"),
+            Self::BindAddress { .. } => visit(name, &"bind-address"),
             Self::Other { errno } => visit(name, &format_args!("errno-{errno}")),
         }
     }

@@ -7,6 +7,7 @@
 //! | [`configuration`] | the configuration in force, with the origin of each value |
 //! | [`event`] | what happened, with a stable name, a severity and typed fields |
 //! | [`escape`] | text from outside, made safe for logs and terminals |
+//! | [`path`] | address, network device and traffic class of packets |
 //! | [`host`] | names and addresses of hosts |
 //! | [`refclock`] | devices of reference clocks, their settings and samples |
 //! | [`source`] | how a source is named, addressed, configured and judged |
@@ -27,6 +28,7 @@ pub mod configuration;
 pub mod escape;
 pub mod event;
 pub mod host;
+pub mod path;
 pub mod refclock;
 pub mod schema;
 pub mod source;

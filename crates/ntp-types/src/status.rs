@@ -3,41 +3,19 @@
 //! The JSON of these types is what `GetStatus` and `Monitor` of the Varlink interface return. The observation
 //! socket, metrics and tables are made from them by adapters. The [crate] documents units and signs.
 
-use core::fmt;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::IpAddr;
 
 use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
     SystemTime,
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::event::KeyExchangeFailure;
+use crate::path::ListenAddress;
 use crate::record;
 use crate::refclock::RefClockStatus;
 use crate::source::{SelectionOptions, SourceAddress, SourceId, SourceState, VersionOrigin};
 use crate::statistics::{KeStatistics, PacketCounters, ServerDetails, ServerStatistics};
-
-/// An address at which time is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct ListenAddress(pub SocketAddr);
-
-/// No address.
-impl Default for ListenAddress {
-    fn default() -> Self {
-        Self(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0))
-    }
-}
-
-impl fmt::Display for ListenAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-crate::schema::plain! { "string": ListenAddress; }
 
 /// The parts of [`Status`] that the engine knows.
 #[derive(Clone, Debug, PartialEq)]

@@ -25,7 +25,7 @@ use ntp_time::RawStamp;
 use crate::address::{RawAddress, canonical};
 use crate::ancillary::{Ancillary, Report};
 use crate::cmsg::ControlBuffer;
-use crate::{Facility, Shortcoming, SocketOptions, stamping, syscall};
+use crate::{Facility, PathError, Shortcoming, SocketOptions, choose_path, stamping, syscall};
 
 /// A UDP socket connected to one server.
 #[derive(Debug)]
@@ -68,13 +68,13 @@ impl ClientSocket {
     /// Opens a socket to `remote` with a port of the kernel's choice, and returns its shortcomings.
     ///
     /// # Errors
-    /// If the socket cannot be opened (address family not supported, too many files), if there is
-    /// no route to the peer at the moment, or if the configured interface does not exist: another
-    /// interface would not be what the operator wants.
+    /// If the configured path cannot be taken: another one would not be what the operator wants. If
+    /// the socket cannot be opened (address family not supported, too many files), or if there is
+    /// no route to the peer at the moment.
     pub fn open(
         remote: SocketAddr,
         options: &SocketOptions,
-    ) -> io::Result<(Self, Vec<Shortcoming>)> {
+    ) -> Result<(Self, Vec<Shortcoming>), PathError> {
         let remote = canonical(remote);
         let family = if remote.is_ipv4() {
             libc::AF_INET
@@ -82,16 +82,7 @@ impl ClientSocket {
             libc::AF_INET6
         };
         let socket = syscall::socket(family, libc::SOCK_DGRAM, 0)?;
-
-        if let Some(interface) = &options.interface {
-            let name = interface.as_c_bytes();
-            syscall::set_option_bytes(
-                socket.as_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_BINDTODEVICE,
-                name,
-            )?;
-        }
+        choose_path(socket.as_fd(), remote, &options.path)?;
         let mut missing = Vec::new();
         let stamps_transmissions =
             stamping::enable(socket.as_fd(), options.timestamps, &mut missing);

@@ -9,11 +9,13 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ntp_time::{NtpDuration, Stamp, StampSource, SystemTime};
+use ntp_types::path::{InterfaceName, NetworkPath};
 
-use crate::syscall::wait_for;
+use crate::address::RawAddress;
+use crate::cmsg::ControlBuffer;
+use crate::syscall::{self, wait_for};
 use crate::{
-    ClientSocket, ErrorQueue, InterfaceName, Received, SocketOptions, TimestampMode,
-    TimestampingGuard,
+    ClientSocket, ErrorQueue, PathError, Received, SocketOptions, TimestampMode, TimestampingGuard,
 };
 
 /// Ten seconds, in milliseconds: exceeded only by a hang.
@@ -269,13 +271,84 @@ fn every_socket_has_its_own_port() {
 
 #[test]
 fn a_missing_interface_is_an_error() {
-    let interface = InterfaceName::new("no-such-if").ok();
+    let path = NetworkPath {
+        device: InterfaceName::new("no-such-if").ok(),
+        ..NetworkPath::default()
+    };
+    let error = open_by(path).unwrap_err();
+    assert!(matches!(error, PathError::Device(..)), "{error}");
+    assert_eq!(io::Error::from(error).raw_os_error(), Some(libc::ENODEV));
+}
+
+/// Opens a socket to a server at 127.0.0.1.
+fn open_by(path: NetworkPath) -> Result<ClientSocket, PathError> {
     let options = SocketOptions {
-        interface,
+        path,
         ..SocketOptions::default()
     };
-    let error = ClientSocket::open(([127, 0, 0, 1], 123).into(), &options).unwrap_err();
-    assert_eq!(error.raw_os_error(), Some(libc::ENODEV));
+    let opened = ClientSocket::open(([127, 0, 0, 1], 123).into(), &options);
+    opened.map(|(socket, _)| socket)
+}
+
+#[test]
+fn a_local_address_is_used_or_is_an_error() {
+    for (address, errno) in [
+        ("127.9.8.7", None),
+        ("192.0.2.77", Some(libc::EADDRNOTAVAIL)),
+        ("::1", Some(libc::EAFNOSUPPORT)),
+    ] {
+        let address = address.parse().unwrap();
+        let opened = open_by(NetworkPath {
+            address: Some(address),
+            ..NetworkPath::default()
+        });
+        match (opened, errno) {
+            (Ok(socket), None) => assert_eq!(socket.local_addr().unwrap().ip(), address),
+            (Err(PathError::Address(at, error)), Some(errno)) => {
+                assert_eq!((at, error.raw_os_error()), (address, Some(errno)));
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Receives a datagram and returns its type of service or traffic class.
+fn received_traffic_class(server: &UdpSocket) -> u8 {
+    let (mut sender, mut control) = (RawAddress::empty(), ControlBuffer::new());
+    assert!(wait_for(server.as_fd(), libc::POLLIN, LIMIT));
+    syscall::receive(server.as_fd(), &mut [0; 64], &mut sender, &mut control, 0).unwrap();
+    let mut messages = control.messages();
+    let class = messages.find(|it| {
+        (it.level, it.kind) == (libc::IPPROTO_IP, libc::IP_TOS)
+            || (it.level, it.kind) == (libc::IPPROTO_IPV6, libc::IPV6_TCLASS)
+    });
+    class.expect("the traffic class").data[0]
+}
+
+#[test]
+fn the_code_point_leaves_the_ecn_bits_alone() {
+    for address in ["127.0.0.1", "::1"] {
+        let Ok(server) = UdpSocket::bind((address, 0)) else {
+            continue;
+        };
+        let (level, report) = if address == "::1" {
+            (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS)
+        } else {
+            (libc::IPPROTO_IP, libc::IP_RECVTOS)
+        };
+        syscall::set_option(server.as_fd(), level, report, 1).unwrap();
+        let path = NetworkPath {
+            dscp: 46,
+            ..NetworkPath::default()
+        };
+        let options = SocketOptions {
+            path,
+            ..SocketOptions::default()
+        };
+        let (client, _) = ClientSocket::open(server.local_addr().unwrap(), &options).unwrap();
+        client.send(b"request").unwrap();
+        assert_eq!(received_traffic_class(&server), 46 << 2, "{address}");
+    }
 }
 
 #[test]

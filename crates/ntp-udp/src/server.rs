@@ -43,11 +43,12 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use ntp_time::RawStamp;
+use ntp_types::path::InterfaceName;
 
 use crate::inbox::Inbox;
 use crate::outbox::{Outbox, Sent};
 use crate::steering::Steering;
-use crate::{Facility, Shortcoming, TimestampMode, stamping, syscall};
+use crate::{Facility, Shortcoming, TimestampMode, path, stamping, syscall};
 
 /// Size of the receive buffer in octets, without the kernel's overhead, for which it adds as much
 /// again. 20 ms at 50 000 requests a second are 1000 datagrams; each occupies 0.75 KiB over
@@ -69,6 +70,10 @@ pub struct ServerOptions {
     pub timestamps: TimestampMode,
     /// An IPv6 wildcard does not serve IPv4.
     pub only_ipv6: bool,
+    /// Serve this network interface or VRF only.
+    pub device: Option<InterfaceName>,
+    /// Differentiated services code point of the replies, 0 to 63 (RFC 2474).
+    pub dscp: u8,
     /// Secret key of the distribution of clients over workers.
     pub steering_key: u32,
 }
@@ -187,6 +192,10 @@ impl ServerSocket {
         };
         let socket = syscall::socket(family, libc::SOCK_DGRAM, 0)?;
         syscall::set_blocking(socket.as_fd())?;
+        if let Some(device) = options.device {
+            path::bind_to_device(socket.as_fd(), device)?;
+        }
+        path::set_dscp(socket.as_fd(), address, options.dscp)?;
         if address.is_ipv6() {
             let only = options.only_ipv6.into();
             syscall::set_option(socket.as_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, only)?;

@@ -85,7 +85,7 @@ fn assert_all_answered(report: &Report) {
 #[test]
 fn keys_of_all_types_authenticate_requests_and_replies() {
     let servers = serve("127.0.0.1:0");
-    let address = servers.addresses().next().unwrap();
+    let address = servers.addresses().next().unwrap().socket;
     for key in keys() {
         let protocol = ClientProtocol {
             key: Some(Arc::new(key)),
@@ -98,7 +98,7 @@ fn keys_of_all_types_authenticate_requests_and_replies() {
 #[test]
 fn a_reply_without_the_right_mac_is_invalid_and_its_request_lost() {
     let servers = serve("127.0.0.1:0");
-    let address = servers.addresses().next().unwrap();
+    let address = servers.addresses().next().unwrap().socket;
     // The server has this key number with another secret, and sends a crypto-NAK.
     let wrong = Key::new(6, Algorithm::Aes128Cmac, &[1; 16]).unwrap();
     let plan = Plan {
@@ -126,7 +126,7 @@ fn a_reply_without_the_right_mac_is_invalid_and_its_request_lost() {
 fn interleaved_clients_get_the_timestamps_of_their_previous_replies() {
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let servers = serve(address);
-        let address = servers.addresses().next().unwrap();
+        let address = servers.addresses().next().unwrap().socket;
         let protocol = ClientProtocol {
             interleaved: true,
             key: keys().last().map(Arc::new),
@@ -145,7 +145,7 @@ fn interleaved_clients_get_the_timestamps_of_their_previous_replies() {
 #[test]
 fn requests_of_version_5_are_answered() {
     let servers = serve("127.0.0.1:0");
-    let address = servers.addresses().next().unwrap();
+    let address = servers.addresses().next().unwrap().socket;
     let protocol = ClientProtocol {
         version_5: true,
         ..ClientProtocol::default()
@@ -185,7 +185,7 @@ fn load_with_nts(keys_of_server: u8, nts: Vec<KeyExchangeResult>) -> Report {
     let mut servers = serve("127.0.0.1:0");
     servers.publish_keyset(&keyset(keys_of_server));
     let plan = Plan {
-        target: servers.addresses().next().unwrap(),
+        target: servers.addresses().next().unwrap().socket,
         rate: 1000.0,
         duration: Duration::from_millis(50),
         protocol: ClientProtocol {

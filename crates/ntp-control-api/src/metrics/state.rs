@@ -53,8 +53,12 @@ impl<'a> Objects<'a> {
             let labels = format!("name=\"{name}\",address=\"{address}\",id=\"{}\"", source.id);
             (labels, source)
         };
-        let server =
-            |server: &'a Server| (format!("listen_address=\"{}\"", server.address), server);
+        let server = |server: &'a Server| {
+            (
+                format!("listen_address=\"{}\"", server.listen_address()),
+                server,
+            )
+        };
         Self {
             state,
             program: format!(

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ntp_time::{LeapIndicator, NtpDuration, NtpTimestamp, PollInterval, ReferenceId};
+use ntp_types::path::{InterfaceName, ListenAddress};
 use ntp_types::statistics::{ServerDetails, ServerStatistics};
 use ntp_types::status::{ServerStatus, SourceStatus, Status};
 use serde::{Deserialize, Serialize};
@@ -229,6 +230,9 @@ impl Source {
 pub struct Server {
     /// Address.
     pub address: SocketAddr,
+    /// The device to which it is bound; an addition of this implementation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bind_device: Option<InterfaceName>,
     /// Counters.
     pub stats: ServerStatistics,
     /// Additions of this implementation; absent as a whole.
@@ -237,9 +241,18 @@ pub struct Server {
 }
 
 impl Server {
+    /// Returns the address with the device.
+    pub fn listen_address(&self) -> ListenAddress {
+        ListenAddress {
+            socket: self.address,
+            device: self.bind_device,
+        }
+    }
+
     fn from_status(server: &ServerStatus) -> Self {
         Self {
-            address: server.address.0,
+            address: server.address.socket,
+            bind_device: server.address.device,
             stats: server.requests,
             details: Some(server.details),
         }

@@ -155,6 +155,7 @@ pub(crate) fn upstream_sample() -> State {
         ],
         servers: vec![Server {
             address: "[::]:123".parse().unwrap(),
+            bind_device: None,
             stats: ServerStatistics {
                 received: u64::MAX,
                 accepted: 2,
@@ -238,7 +239,7 @@ fn status() -> Status {
         sources: sources(&sample),
         configured: vec![],
         servers: vec![ServerStatus {
-            address: ntp_types::status::ListenAddress(sample.servers[0].address),
+            address: sample.servers[0].address.into(),
             requests: sample.servers[0].stats,
             details: sample.servers[0].details.unwrap(),
             ..ServerStatus::default()

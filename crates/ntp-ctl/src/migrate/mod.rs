@@ -22,6 +22,7 @@ mod lines;
 mod locate;
 mod ntpd;
 mod openntpd;
+mod paths;
 mod ref_clock;
 mod service;
 mod source;

@@ -35,6 +35,7 @@ use ntp_proto::client::{
 };
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
 use ntp_types::host::ScopedIp;
+use ntp_types::path::NetworkPath;
 use ntp_types::source::SrvVerification;
 use ntp_udp::resolve_within;
 
@@ -110,6 +111,7 @@ fn perform(
         authorities: check.authorities,
         version: check.version,
         algorithms: ALGORITHMS,
+        path: NetworkPath::default(),
         srv: check.srv,
         denied: denied.unwrap_or_default(),
         // Accepts certificates valid at any time; the current time is checked below.

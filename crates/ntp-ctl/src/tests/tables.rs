@@ -11,8 +11,8 @@ use ntp_types::refclock::{RefClockStatus, RefusalCount};
 use ntp_types::source::{SourceAddress, SourceId, SourceState};
 use ntp_types::statistics::{PacketCounters, ServerStatistics};
 use ntp_types::status::{
-    ConfiguredSource, KeyStatus, ListenAddress, MeasurementStatus, PathStatus, ServerStatus,
-    SourceStatus, Status, SystemStatus, TrendStatus,
+    ConfiguredSource, KeyStatus, MeasurementStatus, PathStatus, ServerStatus, SourceStatus, Status,
+    SystemStatus, TrendStatus,
 };
 
 use crate::console::DEFAULT_WIDTH;
@@ -181,7 +181,7 @@ fn status() -> Status {
             pulse(),
         ],
         servers: vec![ServerStatus {
-            address: ListenAddress("[::]:123".parse().unwrap()),
+            address: "[::]:123".parse().unwrap(),
             requests: ServerStatistics {
                 received: 12_345,
                 accepted: 12_000,

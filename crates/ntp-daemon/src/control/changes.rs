@@ -96,7 +96,10 @@ impl Changes {
         let mut sections = config.outline();
         let sources = config.sources.iter().map(ntp_config::SourceConfig::name);
         attribute(&mut sections, "source", sources, &self.sources);
-        let servers = config.servers.iter().map(|it| Some(it.listen.to_string()));
+        let servers = config
+            .servers
+            .iter()
+            .map(|it| Some(it.address().to_string()));
         attribute(&mut sections, "server", servers, &self.servers);
         let level = match (&self.level, command_line_level) {
             (Some((level, origin)), _) => Some((level.clone(), origin.clone())),

@@ -3,12 +3,11 @@
 //! The lists of the workers may be long. They are copied and sorted on the timekeeping thread, but
 //! only for callers who could stop the daemon as well, and the reply is bounded.
 
-use std::net::SocketAddr;
-
 use ntp_control_api::control::methods::{ClientsInput, ClientsReply, Error};
 use ntp_proto::engine::Now;
 use ntp_proto::server::ClientEntry;
 use ntp_time::Monotonic;
+use ntp_types::path::ListenAddress;
 use ntp_types::status::ClientStatus;
 
 use super::handler::{Outcome, unknown_server};
@@ -53,7 +52,7 @@ pub(super) fn list(daemon: &DaemonContext<'_>, which: &ClientsInput) -> Outcome<
 }
 
 /// Returns the status of a client of the listening address `server`.
-pub(crate) fn client_status(server: SocketAddr, entry: &ClientEntry, now: Now) -> ClientStatus {
+pub(crate) fn client_status(server: ListenAddress, entry: &ClientEntry, now: Now) -> ClientStatus {
     // What our clock would have read at that moment, had it not been stepped since.
     let clock = |moment: Monotonic| now.system - (now.monotonic - moment);
     ClientStatus {

@@ -408,8 +408,8 @@ impl CommandHandler {
     ) -> Outcome<NamesReply> {
         let mut config = self.config.clone();
         let mut new = settings::section("server", settings)?;
-        let name = new.servers.first().map(|server| server.listen);
-        let taken = config.servers.iter().any(|old| Some(old.listen) == name);
+        let name = new.servers.first().map(|server| server.address());
+        let taken = config.servers.iter().any(|old| Some(old.address()) == name);
         if let Some(address) = name.filter(|_| taken) {
             return Err(Error::Refused {
                 reason: format!("a [[server]] listens at {address} already"),
@@ -436,11 +436,11 @@ impl CommandHandler {
         let mut config = self.config.clone();
         let gone = config.servers.remove(place);
         self.apply_servers(daemon, config)?;
-        let name = gone.listen.to_string();
+        let name = gone.address().to_string();
         self.added.remove(&name);
         self.changes
             .record_removed(Kind::Server, &name, &gone.place, caller);
-        Ok(names(Some(gone.listen.to_string())))
+        Ok(names(Some(gone.address().to_string())))
     }
 
     fn set_server(
@@ -459,8 +459,8 @@ impl CommandHandler {
         };
         let old = &config.servers[place];
         ntp_config::keep_places(&mut server.entries, &old.entries);
-        let (was, old_place) = (old.listen.to_string(), old.place.clone());
-        let name = server.listen.to_string();
+        let (was, old_place) = (old.address().to_string(), old.place.clone());
+        let name = server.address().to_string();
         config.servers[place] = server;
         self.apply_servers(daemon, config)?;
         self.changes
@@ -475,7 +475,7 @@ impl CommandHandler {
 
     fn find_server(&self, name: &str) -> Outcome<usize> {
         let mut servers = self.config.servers.iter();
-        let place = servers.position(|server| server.listen.to_string() == name);
+        let place = servers.position(|server| server.address().to_string() == name);
         place.ok_or_else(|| unknown_server(name))
     }
 

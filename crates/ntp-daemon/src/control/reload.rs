@@ -222,7 +222,7 @@ impl CommandHandler {
         let servers = in_force.servers.iter().filter(|it| of_file(&it.place));
         let in_file: BTreeSet<_> = sources
             .filter_map(name_of)
-            .chain(servers.map(|it| it.listen.to_string()))
+            .chain(servers.map(|it| it.address().to_string()))
             .collect();
         // What the files have now belongs to them, and is removed with them.
         self.added.retain(|name| !in_file.contains(name));
@@ -269,8 +269,11 @@ impl CommandHandler {
         });
         new.sources.extend(added.cloned());
         let added = self.config.servers.iter().filter(|server| {
-            let in_file = new.servers.iter().any(|it| it.listen == server.listen);
-            !in_file && self.added.contains(&server.listen.to_string())
+            let in_file = new
+                .servers
+                .iter()
+                .any(|it| it.address() == server.address());
+            !in_file && self.added.contains(&server.address().to_string())
         });
         let added: Vec<_> = added.cloned().collect();
         new.servers.extend(added);

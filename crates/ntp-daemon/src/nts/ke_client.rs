@@ -30,6 +30,7 @@ use ntp_proto::engine::{Input, MAX_POOL_SIZE, QueryId, TimePrior};
 use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
 use ntp_types::event::{Event, KeyExchangeError, KeyExchangeFailure};
+use ntp_types::path::NetworkPath;
 use ntp_udp::resolve;
 use ntp_udp::wait::PollSet;
 
@@ -88,8 +89,9 @@ struct Leniency {
 /// Running and queued exchanges, and what they left.
 #[derive(Debug)]
 pub(crate) struct KeClient {
-    /// How key-exchange servers are found and verified, by the name of the source.
-    settings: BTreeMap<String, KeyExchange>,
+    /// How key-exchange servers are found and verified, and the path to them, by the name of the
+    /// source.
+    settings: BTreeMap<String, (KeyExchange, NetworkPath)>,
     leniency: Leniency,
     directory: Option<PathBuf>,
     tasks: TaskPool<(KeRequest, Outcome)>,
@@ -172,7 +174,8 @@ impl KeClient {
     pub(crate) fn configure(&mut self, config: &Config) {
         let settings = |source: &SourceConfig| {
             let settings = source.kind.key_exchange()?.clone();
-            Some((source.name()?, settings))
+            let path = source.kind.ntp()?.path;
+            Some((source.name()?, (settings, path)))
         };
         let sources = || config.sources.iter();
         self.settings = sources().filter_map(settings).collect();
@@ -181,7 +184,7 @@ impl KeClient {
         self.leniency.backward = seconds(backward);
         let is_source = |name: &String| {
             let mut names = sources().filter_map(|source| source.kind.ntp());
-            names.any(|ntp| ntp.address.to_string() == *name)
+            names.any(|ntp| ntp.name() == *name)
         };
         self.validities.retain(|name, _| is_source(name));
         self.groups.retain(|name, _| is_source(name));
@@ -240,7 +243,8 @@ impl KeClient {
         };
         let authorities = self.authorities(&request.name);
         let settings = self.settings.get(&request.name);
-        let srv = settings.and_then(KeyExchange::srv);
+        let srv = settings.and_then(|(keys, _)| keys.srv());
+        let path = settings.map(|(_, path)| *path).unwrap_or_default();
         let task = Task {
             query: request.query,
             subject: format!("{} {}", request.host, request.port),
@@ -251,6 +255,7 @@ impl KeClient {
                     host: &request.host,
                     port: request.port,
                     authorities: authorities.as_ref(),
+                    path,
                     srv,
                     denied: request.denied.as_deref().unwrap_or_default(),
                     version: request.version,
@@ -282,7 +287,7 @@ impl KeClient {
     }
 
     fn authorities(&self, name: &str) -> TrustedAuthorities {
-        let settings = self.settings.get(name);
+        let settings = self.settings.get(name).map(|(keys, _)| keys);
         let file = settings.and_then(|it| it.certificate_authority.as_ref());
         TrustedAuthorities {
             system: settings.is_none_or(|it| it.system_authorities.value),

@@ -23,6 +23,7 @@ use ntp_proto::nts::KeyExchanged;
 use ntp_proto::reference_ids::BloomFilter;
 use ntp_proto::server::Claim;
 use ntp_time::{Adjustment, Monotonic, Stamp, SystemTime};
+use ntp_types::path::NetworkPath;
 use ntp_types::refclock::DeviceConfig;
 use ntp_types::status::EngineStatus;
 use ntp_udp::{Facility, Shortcoming};
@@ -90,6 +91,7 @@ pub(crate) enum SocketRequest {
     Transmit {
         exchange: ExchangeId,
         remote: SocketAddr,
+        path: NetworkPath,
         request: Request,
     },
     /// Close the socket of an exchange.
@@ -243,10 +245,12 @@ impl Driver {
             Output::Transmit {
                 exchange,
                 remote,
+                path,
                 request,
             } => self.requests.sockets.push_back(SocketRequest::Transmit {
                 exchange,
                 remote,
+                path,
                 request,
             }),
             Output::Close(exchange) => {

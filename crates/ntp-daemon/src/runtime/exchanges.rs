@@ -11,8 +11,9 @@ use std::net::SocketAddr;
 use ntp_os_clock::Clock;
 use ntp_proto::engine::{Datagram, ExchangeId, Input, SendError};
 use ntp_time::{RawStamp, Stamp, StampSource, SystemTime};
+use ntp_types::path::NetworkPath;
 use ntp_udp::wait::{Interest, PollSet};
-use ntp_udp::{ClientSocket, ErrorQueue, Shortcoming, SocketOptions, TimestampingGuard};
+use ntp_udp::{ClientSocket, ErrorQueue, PathError, Shortcoming, SocketOptions, TimestampingGuard};
 
 use super::driver::{DeferredInput, Driver, SocketRequest};
 use super::failure::Failure;
@@ -87,12 +88,19 @@ impl ExchangeSockets {
         &mut self,
         clock: &Clock,
         id: ExchangeId,
-        remote: SocketAddr,
+        (remote, path): (SocketAddr, NetworkPath),
         payload: &[u8],
         missing: &mut Vec<Shortcoming>,
     ) -> Result<Stamp, SendError> {
+        let options = SocketOptions {
+            path: NetworkPath {
+                device: path.device.or(self.options.path.device),
+                ..path
+            },
+            ..self.options
+        };
         let (socket, mut shortcomings) =
-            ClientSocket::open(remote, &self.options).map_err(|error| classify(&error))?;
+            ClientSocket::open(remote, &options).map_err(|error| classify_path(&error))?;
         missing.append(&mut shortcomings);
         let before = clock.now();
         socket.send(payload).map_err(|error| classify(&error))?;
@@ -209,12 +217,13 @@ impl Pollable for ExchangeSockets {
                 SocketRequest::Transmit {
                     exchange,
                     remote,
+                    path,
                     request,
                 } => {
                     let sent = self.send(
                         driver.clock(),
                         exchange,
-                        remote,
+                        (remote, path),
                         &request.payload,
                         &mut missing,
                     );
@@ -240,6 +249,20 @@ fn translated(clock: &Clock, stamp: RawStamp) -> Option<Stamp> {
     let stamp = stamp.to_stamp()?;
     let time: SystemTime = clock.translate(stamp.time);
     Some(Stamp { time, ..stamp })
+}
+
+/// Classifies an error of the path through this machine.
+fn classify_path(error: &PathError) -> SendError {
+    let errno = |error: &io::Error| error.raw_os_error().unwrap_or(0);
+    match error {
+        PathError::Device(_, error) => SendError::BindDevice {
+            errno: errno(error),
+        },
+        PathError::Address(_, error) => SendError::BindAddress {
+            errno: errno(error),
+        },
+        PathError::Other(error) => classify(error),
+    }
 }
 
 /// Classifies an operating system error by its meaning for a source.

@@ -2,12 +2,12 @@
 //! from.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
 
 use ntp_config::Config;
 use ntp_nts_ke::server::{Bound, PreparedEndpoint, StartError};
 use ntp_proto::engine::Now;
 use ntp_types::event::Event;
+use ntp_types::path::ListenAddress;
 use ntp_types::status::{KeServerStatus, ServerStatus};
 
 use super::driver::Driver;
@@ -87,7 +87,7 @@ impl Services {
     }
 
     /// Logs the addresses that are served now and were not `before`, and the reverse.
-    fn log_addresses(&self, before: &[SocketAddr]) {
+    fn log_addresses(&self, before: &[ListenAddress]) {
         let now = self.addresses();
         for &address in before.iter().filter(|it| !now.contains(it)) {
             log::emit(&Event::ServerStopped { address });
@@ -254,7 +254,7 @@ impl Services {
     }
 
     /// Returns the addresses at which time is served.
-    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+    pub(super) fn addresses(&self) -> Vec<ListenAddress> {
         let servers = self.servers.iter();
         servers.flat_map(Servers::addresses).collect()
     }
@@ -268,7 +268,7 @@ impl Services {
     }
 
     /// Returns the clients of one address or of all; `None` if `address` is not served.
-    pub(crate) fn clients(&self, address: Option<SocketAddr>) -> Option<ClientTable> {
+    pub(crate) fn clients(&self, address: Option<ListenAddress>) -> Option<ClientTable> {
         match &self.servers {
             Some(servers) => servers.clients(address),
             None => address.is_none().then(ClientTable::default),

@@ -20,6 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use ntp_os_clock::Translator;
 use ntp_proto::server::Claim;
 use ntp_types::event::Event;
+use ntp_types::path::ListenAddress;
 use ntp_udp::{ServerSocket, Shortcoming};
 
 use super::endpoint::Endpoint;
@@ -36,7 +37,7 @@ pub struct Bound {
 /// An address and whether it takes clients of both families.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Site {
-    pub(super) address: SocketAddr,
+    pub(super) address: ListenAddress,
     pub(super) only_ipv6: bool,
 }
 
@@ -50,7 +51,7 @@ impl Site {
 
     /// Order of binding: the wildcard of both families, the others, single addresses.
     pub(super) fn rank(self) -> u8 {
-        match self.address {
+        match self.address.socket {
             address if !address.ip().is_unspecified() => 2,
             SocketAddr::V4(_) => 1,
             SocketAddr::V6(_) => 0,
@@ -59,8 +60,9 @@ impl Site {
 
     /// Whether this is a wildcard that includes `other`, another address of the same port.
     pub(super) fn covers(self, other: Self) -> bool {
-        let (ours, theirs) = (self.address, other.address);
-        ours.port() == theirs.port()
+        let (ours, theirs) = (self.address.socket, other.address.socket);
+        self.address.device == other.address.device
+            && ours.port() == theirs.port()
             && ours.port() != 0
             && ours.ip().is_unspecified()
             && ours.ip() != theirs.ip()
@@ -155,7 +157,7 @@ fn bind_group(listener: &Listener, beside: &[BorrowedFd<'_>]) -> io::Result<Opti
             _ => ServerSocket::bind_group_beside(beside, address, workers, options),
         }
     };
-    let address = listener.address;
+    let address = listener.address.socket;
     match bind(address) {
         Ok(group) => Ok(Some(group)),
         Err(error) if lacks_ipv6(address, &error) => {
@@ -200,6 +202,8 @@ mod tests {
             ("[::]:123/6", "[::1]:123", true),
             ("127.0.0.1:123", "0.0.0.0:123", false),
             ("0.0.0.0:0", "127.0.0.1:0", false),
+            ("0.0.0.0:123%red", "127.0.0.1:123%red", true),
+            ("0.0.0.0:123%red", "127.0.0.1:123%blue", false),
         ] {
             assert_eq!(
                 site(wildcard).covers(site(other)),

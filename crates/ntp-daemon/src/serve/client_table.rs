@@ -8,7 +8,8 @@
 //! of ours stay separate.
 
 use std::cmp::Reverse;
-use std::net::SocketAddr;
+
+use ntp_types::path::ListenAddress;
 use std::sync::Arc;
 
 use ntp_proto::server::ClientEntry;
@@ -17,7 +18,7 @@ use ntp_worker::SharedClientList;
 /// Clients of one listening address or of several.
 #[derive(Clone, Debug, Default)]
 pub struct ClientTable {
-    clients: Vec<(SocketAddr, ClientEntry)>,
+    clients: Vec<(ListenAddress, ClientEntry)>,
     /// Capacity (`client-list-size`).
     pub size: usize,
     /// Datagrams that were not entered because a list was being copied.
@@ -30,7 +31,7 @@ impl ClientTable {
     /// Adds the clients that the workers at `address` know.
     pub(super) fn add(
         &mut self,
-        address: SocketAddr,
+        address: ListenAddress,
         size: usize,
         workers: &[Arc<SharedClientList>],
     ) {
@@ -82,8 +83,8 @@ impl ClientTable {
     }
 
     /// Returns the at most `limit` clients with the most requests, each with the listening address.
-    pub fn busiest(mut self, limit: usize) -> Vec<(SocketAddr, ClientEntry)> {
-        let order = |(server, client): &(SocketAddr, ClientEntry)| {
+    pub fn busiest(mut self, limit: usize) -> Vec<(ListenAddress, ClientEntry)> {
+        let order = |(server, client): &(ListenAddress, ClientEntry)| {
             (Reverse(client.requests), client.address, *server)
         };
         if limit < self.clients.len() {
@@ -97,7 +98,7 @@ impl ClientTable {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
+    use std::net::{IpAddr, SocketAddr};
 
     use ntp_proto::server::{Kind, Verdict};
     use ntp_time::Monotonic;
@@ -122,8 +123,8 @@ mod tests {
         Arc::new(worker)
     }
 
-    fn server(port: u16) -> SocketAddr {
-        ([192, 0, 2, 1], port).into()
+    fn server(port: u16) -> ListenAddress {
+        SocketAddr::from(([192, 0, 2, 1], port)).into()
     }
 
     #[test]
@@ -140,7 +141,7 @@ mod tests {
         let busiest = |limit| -> Vec<(u16, IpAddr, u64)> {
             let clients = table.clone().busiest(limit).into_iter();
             clients
-                .map(|(server, client)| (server.port(), client.address, client.requests))
+                .map(|(server, client)| (server.socket.port(), client.address, client.requests))
                 .collect()
         };
         let host = |host| IpAddr::from([10, 0, 0, host]);
@@ -163,7 +164,7 @@ mod tests {
         let clients = table.by_client().busiest(9);
         let found = clients
             .iter()
-            .map(|(server, it)| (server.port(), it.requests));
+            .map(|(server, it)| (server.socket.port(), it.requests));
         assert_eq!(found.collect::<Vec<_>>(), [(123, 15), (123, 9)]);
     }
 

@@ -1,7 +1,6 @@
 //! One listening address: its sockets, its worker threads, and the view that these share.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -14,7 +13,8 @@ use ntp_proto::nts::Keyset;
 use ntp_proto::reference_ids::BloomFilter;
 use ntp_proto::server::{Claim, Policy, ServerView};
 use ntp_proto::wire::Version;
-use ntp_types::status::{ListenAddress, ServerStatus};
+use ntp_types::path::ListenAddress;
+use ntp_types::status::ServerStatus;
 use ntp_udp::ServerSocket;
 use ntp_worker::{ExitNotice, SharedClientList, SharedCounters, Worker};
 
@@ -30,7 +30,7 @@ pub(super) struct Endpoint {
     /// As configured; its policy is the one that the workers started with.
     listener: Listener,
     /// With the port that the system chose.
-    address: SocketAddr,
+    address: ListenAddress,
     policy: Arc<Policy>,
     keyset: Option<Arc<Keyset>>,
     reference_ids: Option<Arc<BloomFilter>>,
@@ -70,10 +70,11 @@ impl Endpoint {
         sockets: Vec<ServerSocket>,
         context: &mut WorkerContext<'_>,
     ) -> Result<Self, ServeError> {
-        let address = sockets
-            .first()
-            .and_then(|socket| socket.local_addr().ok())
-            .unwrap_or(listener.address);
+        let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
+        let address = ListenAddress {
+            socket: bound.unwrap_or(listener.address.socket),
+            ..listener.address
+        };
         let policy = Arc::new(listener.policy.clone());
         let view = ServerView {
             claim: context.claim,
@@ -141,7 +142,7 @@ impl Endpoint {
         Ok(())
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(super) fn address(&self) -> ListenAddress {
         self.address
     }
 
@@ -165,6 +166,7 @@ impl Endpoint {
         ours.address == theirs.address
             && ours.workers == theirs.workers
             && ours.batching_under_load == theirs.batching_under_load
+            && ours.options.dscp == theirs.options.dscp
             && ours.options.timestamps == theirs.options.timestamps
             && ours.options.only_ipv6 == theirs.options.only_ipv6
     }
@@ -226,7 +228,7 @@ impl Endpoint {
             worker.add_to(&mut requests, &mut details);
         }
         ServerStatus {
-            address: ListenAddress(self.address),
+            address: self.address,
             requests,
             details,
             client_list_size: self.client_list_size() as u64,
@@ -245,7 +247,7 @@ impl Endpoint {
 
     /// Returns whether `address` names this endpoint: as configured, or with the port that the
     /// system chose.
-    pub(super) fn has_address(&self, address: SocketAddr) -> bool {
+    pub(super) fn has_address(&self, address: ListenAddress) -> bool {
         self.address == address || self.listener.address == address
     }
 
@@ -288,7 +290,7 @@ impl Endpoint {
 }
 
 impl Thread {
-    fn join(&mut self, address: SocketAddr) -> Result<(), ServeError> {
+    fn join(&mut self, address: ListenAddress) -> Result<(), ServeError> {
         match self.handle.take().map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => Ok(()),
             Some(Ok(Err(error))) => Err(ServeError::Worker(address, error)),

@@ -2,19 +2,20 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+
+use ntp_types::path::ListenAddress;
 
 /// Error of the serving threads.
 #[derive(Debug)]
 pub enum ServeError {
     /// The address cannot be bound.
-    Bind(SocketAddr, io::Error),
+    Bind(ListenAddress, io::Error),
     /// Another system call failed.
     System(&'static str, io::Error),
     /// A worker failed.
-    Worker(SocketAddr, io::Error),
+    Worker(ListenAddress, io::Error),
     /// A worker panicked, which is a bug.
-    Panic(SocketAddr),
+    Panic(ListenAddress),
 }
 
 impl fmt::Display for ServeError {
@@ -25,6 +26,9 @@ impl fmt::Display for ServeError {
                 match error.kind() {
                     io::ErrorKind::AddrInUse => {
                         write!(f, " (is another time server running?)")
+                    }
+                    io::ErrorKind::PermissionDenied if address.device.is_some() => {
+                        write!(f, " (`bind-device` needs Linux 5.7, or CAP_NET_RAW)")
                     }
                     io::ErrorKind::PermissionDenied => {
                         write!(f, " (ports below 1024 need CAP_NET_BIND_SERVICE)")

@@ -32,7 +32,6 @@ mod endpoint;
 pub(crate) mod error;
 
 use std::io::Read;
-use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -50,6 +49,7 @@ use rand_core::SeedableRng;
 pub use bound::Bound;
 pub use client_table::ClientTable;
 pub use error::ServeError;
+use ntp_types::path::ListenAddress;
 use ntp_types::status::ServerStatus;
 
 use crate::runtime::driver::Driver;
@@ -61,8 +61,8 @@ use endpoint::{Endpoint, WorkerContext};
 /// A listening address and how it is served.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// Address and port.
-    pub address: SocketAddr,
+    /// Address, port and device. The latter is also one of the `options`.
+    pub address: ListenAddress,
     /// Number of threads; 0 counts as 1.
     pub workers: usize,
     /// Whether workers may batch requests under load.
@@ -155,7 +155,7 @@ impl Servers {
     ///
     /// # Errors
     /// The failure of a worker there; the address is not served any more.
-    pub fn remove(&mut self, address: SocketAddr) -> Result<bool, ServeError> {
+    pub fn remove(&mut self, address: ListenAddress) -> Result<bool, ServeError> {
         let at = self
             .endpoints
             .iter()
@@ -171,7 +171,7 @@ impl Servers {
     /// Nothing is dropped and no client waits: a worker finishes its batch with the old policy and
     /// starts the next with the new one. State is kept where both agree: the rates and interleaved
     /// stamps of clients are forgotten only if their limit or table changes.
-    pub fn publish_policy(&mut self, address: SocketAddr, policy: Policy) -> bool {
+    pub fn publish_policy(&mut self, address: ListenAddress, policy: Policy) -> bool {
         let endpoint = self.endpoints.iter_mut().find(|it| it.address() == address);
         endpoint
             .map(|endpoint| endpoint.publish_policy(policy))
@@ -227,7 +227,7 @@ impl Servers {
     }
 
     /// Returns the addresses served, with the ports that the system chose.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
         self.endpoints.iter().map(Endpoint::address)
     }
 
@@ -290,7 +290,7 @@ impl Servers {
     }
 
     /// Returns the clients at `address`, or at all addresses; `None` if `address` is not served.
-    pub fn clients(&self, address: Option<SocketAddr>) -> Option<ClientTable> {
+    pub fn clients(&self, address: Option<ListenAddress>) -> Option<ClientTable> {
         let asked =
             |endpoint: &&Endpoint| address.is_none_or(|address| endpoint.has_address(address));
         let mut endpoints = self.endpoints.iter().filter(asked).peekable();

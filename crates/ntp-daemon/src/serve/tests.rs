@@ -1,6 +1,6 @@
 //! Serving over loopback: threads, sockets, claims.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 use std::{fs, io};
 
@@ -13,7 +13,7 @@ use super::*;
 
 fn listener(workers: usize) -> Listener {
     Listener {
-        address: (Ipv4Addr::LOCALHOST, 0).into(),
+        address: listening((Ipv4Addr::LOCALHOST, 0)),
         workers,
         batching_under_load: true,
         policy: Policy::default(),
@@ -24,7 +24,7 @@ fn listener(workers: usize) -> Listener {
 /// Uses an address where no other test is given a port, so that a closed one stays free.
 fn listener_on_reserved_address(workers: usize) -> Listener {
     Listener {
-        address: (Ipv4Addr::new(127, 83, 1, 9), 0).into(),
+        address: listening((Ipv4Addr::new(127, 83, 1, 9), 0)),
         ..listener(workers)
     }
 }
@@ -37,22 +37,26 @@ fn start(listeners: Vec<Listener>, clock: &Clock) -> Servers {
         .unwrap()
 }
 
-fn query(server: SocketAddr) -> Header {
+fn listening(socket: impl Into<SocketAddr>) -> ListenAddress {
+    socket.into().into()
+}
+
+fn query(server: ListenAddress) -> Header {
     let client = client(server);
     send(&client);
     receive(&client).expect("a reply")
 }
 
-fn client(server: SocketAddr) -> UdpSocket {
+fn client(server: ListenAddress) -> UdpSocket {
     client_at(Ipv4Addr::LOCALHOST, server)
 }
 
-fn client_at(address: Ipv4Addr, server: SocketAddr) -> UdpSocket {
+fn client_at(address: Ipv4Addr, server: ListenAddress) -> UdpSocket {
     let client = UdpSocket::bind((address, 0)).unwrap();
     client
         .set_read_timeout(Some(Duration::from_secs(10)))
         .unwrap();
-    client.connect(server).unwrap();
+    client.connect(server.socket).unwrap();
     client
 }
 
@@ -199,7 +203,7 @@ fn a_new_policy_applies_from_the_next_packet_without_losing_one() {
         !is_denied(&query(addresses[1])),
         "the other address has its own"
     );
-    let unserved = (Ipv4Addr::LOCALHOST, 1).into();
+    let unserved = listening((Ipv4Addr::LOCALHOST, 1));
     assert!(!servers.publish_policy(unserved, denying()));
     // A claim that is published afterwards keeps the new policy.
     servers.publish_policy(addresses[0], denying());
@@ -223,7 +227,7 @@ fn listing(size: usize) -> Policy {
 
 /// Returns the clients of an address as (last octet, requests). Clients are entered after they were
 /// answered, so this waits until there are `datagrams`, entered or missed.
-fn listed(servers: &Servers, address: SocketAddr, datagrams: u64) -> Vec<(u8, u64)> {
+fn listed(servers: &Servers, address: ListenAddress, datagrams: u64) -> Vec<(u8, u64)> {
     // Far more attempts than a worker needs; each yields the processor.
     for _ in 0..10_000_000 {
         let table = servers.clients(Some(address)).expect("it is served");
@@ -281,7 +285,7 @@ fn the_client_list_follows_the_policy() {
     assert_eq!(servers.clients(None).unwrap().size, 100);
     assert!(
         servers
-            .clients(Some((Ipv4Addr::LOCALHOST, 1).into()))
+            .clients(Some(listening((Ipv4Addr::LOCALHOST, 1))))
             .is_none()
     );
 
@@ -394,14 +398,14 @@ fn a_reconfiguration_is_applied_address_by_address() {
             ..at(stays, 1)
         },
         at(grows, 3),
-        at(taken.local_addr().unwrap(), 1),
+        at(listening(taken.local_addr().unwrap()), 1),
     ];
     let claim = Claim::UNSYNCHRONIZED;
     let (_, problems) = servers.reconfigure(wanted, claim, &mut || [9; 32]);
     let [ServeError::Bind(address, _)] = problems[..] else {
         panic!("{problems:?}");
     };
-    assert_eq!(address, taken.local_addr().unwrap());
+    assert_eq!(address, listening(taken.local_addr().unwrap()));
     assert_eq!(servers.addresses().collect::<Vec<_>>(), [stays, grows]);
     assert!(is_denied(&query(stays)));
     assert!(!is_denied(&query(grows)));
@@ -410,7 +414,7 @@ fn a_reconfiguration_is_applied_address_by_address() {
         2,
         "its threads went on"
     );
-    UdpSocket::bind(goes).expect("the address that was given up is free");
+    UdpSocket::bind(goes.socket).expect("the address that was given up is free");
 }
 
 /// Returns a port that is free at the wildcard of both families.
@@ -424,7 +428,7 @@ fn a_wildcard_beside_single_addresses_is_served_with_its_own_rules() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
     let port = free_port();
     let at = |ip: &str, policy| Listener {
-        address: SocketAddr::new(ip.parse().unwrap(), port),
+        address: SocketAddr::new(ip.parse().unwrap(), port).into(),
         policy,
         options: ServerOptions {
             only_ipv6: true,
@@ -441,7 +445,7 @@ fn a_wildcard_beside_single_addresses_is_served_with_its_own_rules() {
             at("0.0.0.0", Policy::default()),
         ]
     };
-    let wildcard = SocketAddr::from((Ipv4Addr::new(127, 0, 0, 2), port));
+    let wildcard = listening((Ipv4Addr::new(127, 0, 0, 2), port));
     let check = |servers: &Servers| {
         let addresses: Vec<_> = servers.addresses().collect();
         for address in &addresses[..1] {
@@ -506,7 +510,7 @@ fn without_ipv6<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 #[test]
 fn without_ipv6_in_the_kernel_the_ipv6_wildcard_serves_ipv4() {
     let clock = Clock::new_virtual(NtpDuration::ZERO, Frequency::ZERO);
-    let at = |address: String, only_ipv6| Listener {
+    let listener_at = |address: String, only_ipv6| Listener {
         address: address.parse().unwrap(),
         options: ServerOptions {
             only_ipv6,
@@ -515,7 +519,7 @@ fn without_ipv6_in_the_kernel_the_ipv6_wildcard_serves_ipv4() {
         ..listener(1)
     };
     let port = free_port();
-    let served = |listeners| -> Vec<SocketAddr> {
+    let served = |listeners| -> Vec<ListenAddress> {
         let bound = without_ipv6(|| Bound::bind(listeners).unwrap());
         let claim = Claim::UNSYNCHRONIZED;
         let servers = bound.start(claim, &clock.translator(), || [7; 32]).unwrap();
@@ -524,16 +528,19 @@ fn without_ipv6_in_the_kernel_the_ipv6_wildcard_serves_ipv4() {
             .inspect(|address| assert!(!is_denied(&query(*address))))
             .collect()
     };
-    let wildcard = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
-    assert_eq!(served(vec![at(format!("[::]:{port}"), false)]), [wildcard]);
+    let wildcard = listening((Ipv4Addr::UNSPECIFIED, port));
+    assert_eq!(
+        served(vec![listener_at(format!("[::]:{port}"), false)]),
+        [wildcard]
+    );
     // Nobody reaches a single IPv6 address; the others are served.
-    let single = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let single = listening((Ipv4Addr::LOCALHOST, port));
     let mixed = || {
         vec![
-            at(format!("[::1]:{port}"), false),
-            at(single.to_string(), false),
-            at(format!("[::]:{port}"), true),
-            at(wildcard.to_string(), false),
+            listener_at(format!("[::1]:{port}"), false),
+            listener_at(single.to_string(), false),
+            listener_at(format!("[::]:{port}"), true),
+            listener_at(wildcard.to_string(), false),
         ]
     };
     assert_eq!(served(mixed()), [single, wildcard]);

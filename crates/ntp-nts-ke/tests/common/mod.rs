@@ -15,6 +15,7 @@ use ntp_nts_ke::validity::TimeBounds;
 use ntp_proto::client::VersionChoice;
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, NTPV4, ServerPolicy};
 use ntp_proto::nts::{AeadAlgorithm, Cookie, Keyset, MasterSecret, SessionKeys};
+use ntp_types::path::NetworkPath;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     date_time_ymd,
@@ -169,6 +170,7 @@ pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a Path) -> Requ
             AeadAlgorithm::AesSivCmac256,
             AeadAlgorithm::AesSivCmac512,
         ],
+        path: NetworkPath::default(),
         srv: None,
         denied: &[],
         time: TimeBounds::exact(NOW),

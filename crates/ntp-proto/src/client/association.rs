@@ -15,6 +15,7 @@
 use std::net::SocketAddr;
 
 use ntp_time::{Monotonic, NtpDuration, PollInterval, PollLimits, Stamp};
+use ntp_types::path::NetworkPath;
 use rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
@@ -47,6 +48,9 @@ pub struct AssociationConfig {
     pub interleaved: bool,
     /// Protocol version of the requests. With NTS it is that of the key exchange.
     pub version: VersionChoice,
+    /// Path of the packets through this machine, which also identifies the server.
+    #[serde(default, skip_serializing_if = "NetworkPath::is_default")]
+    pub path: NetworkPath,
 }
 
 impl Default for AssociationConfig {
@@ -59,6 +63,7 @@ impl Default for AssociationConfig {
             protection: Protection::None,
             interleaved: false,
             version: VersionChoice::default(),
+            path: NetworkPath::default(),
         }
     }
 }
@@ -67,6 +72,7 @@ impl Default for AssociationConfig {
 #[derive(Clone, Debug)]
 pub struct Association {
     pub(super) remote: SocketAddr,
+    path: NetworkPath,
     pub(super) negotiation: Negotiation,
     /// Draft of requests of version 5.
     pub(super) draft: DraftChoice,
@@ -102,6 +108,7 @@ impl Association {
     pub fn new(remote: SocketAddr, config: AssociationConfig, start: Monotonic) -> Self {
         let mut association = Self {
             remote,
+            path: config.path,
             negotiation: Negotiation::new(config.version),
             draft: DraftChoice::default(),
             protection: config.protection,
@@ -130,6 +137,11 @@ impl Association {
     /// Address of the server.
     pub fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// Path of the packets through this machine.
+    pub fn path(&self) -> NetworkPath {
+        self.path
     }
 
     /// Authentication of packets.

@@ -302,7 +302,7 @@ impl Engine {
         if report {
             self.emit(Event::SendFailed { source, error });
         }
-        if error == SendError::NoRoute {
+        if matches!(error, SendError::NoRoute | SendError::BindAddress { .. }) {
             self.replace_unroutable(now, position);
         }
     }

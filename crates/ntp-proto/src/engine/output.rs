@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use ntp_time::{Adjustment, SystemTime};
+use ntp_types::path::NetworkPath;
 use ntp_types::refclock::DeviceConfig;
 
 use super::{
@@ -25,6 +26,8 @@ pub enum Output {
         exchange: ExchangeId,
         /// Destination.
         remote: SocketAddr,
+        /// Path to it through this machine.
+        path: NetworkPath,
         /// The request.
         request: Request,
     },

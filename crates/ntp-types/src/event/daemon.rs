@@ -251,7 +251,7 @@ macro_rules! daemon_events {
             /// Time is served at an address.
             server_started = ServerStarted {
                 /// The address.
-                address: SocketAddr,
+                address: ListenAddress,
             } Severity::Info => "serving time at {address}";
 
             /// An IPv6 address is not served, because this kernel has no IPv6.
@@ -265,7 +265,7 @@ macro_rules! daemon_events {
             /// Time is not served any more at an address.
             server_stopped = ServerStopped {
                 /// The address.
-                address: SocketAddr,
+                address: ListenAddress,
             } Severity::Info => "serving time at {address} ended";
 
             /// Serving time at an address failed when servers were restored after a refused change.

@@ -360,6 +360,16 @@ pub enum SendError {
     Refused,
     /// A firewall or policy of this machine forbids it.
     Forbidden,
+    /// The `bind-device` of the source does not exist, or may not be used.
+    BindDevice {
+        /// The `errno`.
+        errno: i32,
+    },
+    /// This machine does not have the `bind-address` of the source, or it is of the other family.
+    BindAddress {
+        /// The `errno`.
+        errno: i32,
+    },
     /// Another system error.
     Other {
         /// The `errno`.
@@ -374,11 +384,19 @@ impl fmt::Display for SendError {
             Self::NoRoute => f.write_str("no route"),
             Self::Refused => f.write_str("nothing listens on the port"),
             Self::Forbidden => f.write_str("forbidden by this machine's firewall"),
-            Self::Other { errno } => {
-                write!(f, "{}", std::io::Error::from_raw_os_error(*errno))
+            Self::BindDevice { errno } => {
+                write!(f, "`bind-device` cannot be used: {}", system_error(*errno))
             }
+            Self::BindAddress { errno } => {
+                write!(f, "`bind-address` cannot be used: {}", system_error(*errno))
+            }
+            Self::Other { errno } => system_error(*errno).fmt(f),
         }
     }
+}
+
+fn system_error(errno: i32) -> std::io::Error {
+    std::io::Error::from_raw_os_error(errno)
 }
 
 /// A kiss code: what a stratum 0 reply asks for (RFC 5905 section 7.4, RFC 9748).

@@ -15,6 +15,7 @@ use ntp_nts_ke::validity::TimeBounds;
 use ntp_os_clock::realtime;
 use ntp_proto::client::VersionChoice;
 use ntp_proto::nts::{AeadAlgorithm, KeyExchangeResult};
+use ntp_types::path::NetworkPath;
 
 /// A key-exchange server and the AEAD algorithm to negotiate.
 #[derive(Clone, Debug)]
@@ -66,6 +67,7 @@ impl KeyServer {
             authorities: self.authority.as_deref().into(),
             version: VersionChoice::default(),
             algorithms: &[self.algorithm],
+            path: NetworkPath::default(),
             srv: None,
             denied: &[],
             time: TimeBounds::exact(now.try_into().unwrap_or_default()),

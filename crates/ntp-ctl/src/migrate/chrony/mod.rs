@@ -6,6 +6,7 @@ mod serving;
 use super::draft::{Draft, LOCAL, SOURCE, Table, quoted};
 use super::input::Input;
 use super::lines::{Continuation, Line, Syntax, number};
+use super::paths::Paths;
 use super::ref_clock::{self, NO_DRIVER, RefClock};
 use super::service::{OTHER_FILE, OWN_USER};
 use super::source::{self, ANY_FAMILY, Source};
@@ -33,6 +34,7 @@ pub(super) fn draft(input: &Input) -> Draft {
 pub(super) struct Chrony {
     draft: Draft,
     serving: Serving,
+    paths: Paths,
     /// Line, set number and file of certificate authorities.
     authorities: Vec<(usize, String, String)>,
     /// Line number and text of `nosystemcert`.
@@ -54,7 +56,7 @@ const AUTOMATIC: &str =
 const STATE: &str =
     "the frequency, keys and cookies are kept in [state] directory, /var/lib/ntpd-rs if unset";
 const KEPT_CLOCK: &str = "the kernel maintains the real-time clock";
-const FREE_PORT: &str = "each request has a new port; the kernel chooses the route";
+const FREE_PORT: &str = "each request has a new port";
 const KEY_EXCHANGE: &str = "see [keyset] and [[nts-ke-server]] in the manual";
 
 impl Conversion for Chrony {
@@ -84,6 +86,9 @@ impl Conversion for Chrony {
         ("nosystemcert", Converted(|it, line| it.own_only = Some((line.number, line.text.into())))),
         ("ntstrustedcerts", Converted(Self::authority)),
         ("bindacqdevice", Converted(Self::interface)),
+        ("bindacqaddress", Converted(|it, line| it.paths.address(&mut it.draft, line))),
+        ("binddevice", Converted(|it, line| it.paths.device(line))),
+        ("dscp", Converted(|it, line| it.paths.dscp(&mut it.draft, line))),
         ("ntsrotate", Converted(Self::rotation)),
         ("allow deny", Converted(|it, line| it.serve(line, Serving::access))),
         ("bindaddress", Converted(|it, line| it.serve(line, Serving::bind_address))),
@@ -129,9 +134,7 @@ impl Conversion for Chrony {
         ("tempcomp", Unsupported("temperature compensation is not supported")),
         ("ntsratelimit", Unsupported("the number of concurrent key exchanges is limited instead; see [[nts-ke-server]] in the manual")),
         ("ntpsigndsocket", Unsupported("Microsoft's authentication (MS-SNTP) is not supported")),
-        ("dscp", Unsupported("the traffic class of packets is not set")),
-        ("binddevice", Unsupported("use [[server]] listen with the address of the interface")),
-        ("bindacqaddress acquisitionport", Unsupported(FREE_PORT)),
+        ("acquisitionport", Unsupported(FREE_PORT)),
         ("ntsaeads ntsrefresh", Unsupported(KEY_EXCHANGE)),
         ("nocerttimecheck", Unsupported("use certificate-time-leniency in [synchronization] for clocks that are wrong at start")),
     ];
@@ -515,6 +518,7 @@ impl Chrony {
         // chronyd follows a single source; the default of ntpd-rs is three.
         self.draft.set_minimum(self.minimum.unwrap_or(1).max(1));
         self.serving.write(&mut self.draft);
+        self.paths.write(&mut self.draft);
         self.draft
     }
 }

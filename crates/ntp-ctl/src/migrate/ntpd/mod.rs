@@ -8,6 +8,7 @@ mod serving;
 use super::draft::{Draft, LOCAL, SOURCE, quoted};
 use super::input::Input;
 use super::lines::{Continuation, Line, Syntax, number};
+use super::paths::Paths;
 use super::ref_clock::{self, NO_DRIVER, RefClock};
 use super::service::{OTHER_FILE, OWN_USER};
 use super::source::{self, ANY_FAMILY, Source};
@@ -37,6 +38,7 @@ pub(super) struct Ntpd {
     nts: NtsServer,
     tos: Tos,
     clocks: Vec<RefClock>,
+    paths: Paths,
     /// Whether `enable ntp` or `disable ntp` was given.
     steers: Option<bool>,
 }
@@ -73,6 +75,7 @@ impl Conversion for Ntpd {
         ("tos", Converted(Self::tos)),
         ("tinker", Converted(Self::tinker)),
         ("nts", Converted(|it, line| it.nts.add(&mut it.draft, line))),
+        ("dscp", Converted(|it, line| it.paths.dscp(&mut it.draft, line))),
 
         ("driftfile", Converted(|it, line| {
             it.draft.drift_file = line.words.first().map(|&path| path.to_owned());
@@ -95,7 +98,7 @@ impl Conversion for Ntpd {
         ("unpeer unconfig", Unsupported("remove the source instead")),
         ("extra port", Unsupported("add a [[server]] with another port")),
         ("trap", Unsupported("traps are not supported; use the metrics for alerts (docs/monitoring.md)")),
-        ("dscp qos", Unsupported("the traffic class of packets is not set")),
+        ("qos", Unsupported("use `dscp` with a number")),
         ("tick calldelay reset setvar ttl pollskewlist phone simulate", Unsupported("no equivalent")),
     ];
 
@@ -495,6 +498,7 @@ impl Ntpd {
         }
         self.restrictions.write_remarks(&mut self.draft);
         self.nts.write(&mut self.draft, !servers.is_empty());
+        self.paths.write(&mut self.draft);
         self.draft
     }
 }

@@ -264,13 +264,13 @@ fn hostile_text_stays_inside_strings_and_comments() {
 fn lines_not_needed_are_listed_after_lines_without_an_equivalent() {
     let made = migrate_text(
         Dialect::Chrony,
-        "server a\nrtcsync\ndscp 46\ndriftfile /x\n",
+        "server a\nrtcsync\nlock_all\ndriftfile /x\n",
     );
     assert_eq!(made.unsupported, 1, "{}", made.toml);
     let lost = made.toml.find("# Without an equivalent:").unwrap();
     let needless = made.toml.find("# Needs no equivalent:").unwrap();
     let at = |text| made.toml.find(text).unwrap();
-    assert!(lost < at("dscp") && at("dscp") < needless && needless < at("rtcsync"));
+    assert!(lost < at("lock_all") && at("lock_all") < needless && needless < at("rtcsync"));
 }
 
 /// Distributions configure a key file that may not exist or be readable; it must not prevent the
@@ -549,4 +549,35 @@ fn numbers_that_toml_rejects_are_not_converted() {
                 .unwrap_or_else(|problem| panic!("{problem}\n{toml}"));
         }
     }
+}
+
+#[test]
+fn paths_apply_to_the_sources_and_servers_that_they_fit() {
+    let toml = migrated(
+        Dialect::Chrony,
+        "dscp 46\nbindacqaddress 192.0.2.9\nbinddevice vrf-red\nserver 192.0.2.1\n\
+         server 2001:db8::1\npool a.example\nallow\n",
+    );
+    let sections: Vec<_> = toml.split("[[").collect();
+    let of = |text: &str| *sections.iter().find(|it| it.contains(text)).unwrap();
+    assert!(
+        of("192.0.2.1\"").contains("bind-address = \"192.0.2.9\"\n"),
+        "{toml}"
+    );
+    assert!(!of("2001:db8::1").contains("bind-address"), "{toml}");
+    assert!(
+        of("a.example").contains("bind-address = \"192.0.2.9\"\n"),
+        "{toml}"
+    );
+    assert_eq!(toml.matches("dscp = 46\n").count(), 4, "{toml}");
+    assert!(
+        of("server]]").contains("bind-device = \"vrf-red\"\n"),
+        "{toml}"
+    );
+    let toml = migrated(
+        Dialect::Ntpd,
+        "server 192.0.2.1\ndscp 10\nrestrict default ignore\n",
+    );
+    assert!(toml.contains("dscp = 10\n"), "{toml}");
+    assert!(migrate_text(Dialect::Chrony, "server a\ndscp 64\n").unsupported > 0);
 }

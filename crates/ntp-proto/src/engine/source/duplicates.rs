@@ -6,7 +6,8 @@
 //! *duplicates*, which are measured and shown, but not selected.
 //!
 //! # What one server is
-//! Two associations lead to one server if they have the same address and port. With NTS they also
+//! Two associations lead to one server if they have the same address and port. With another
+//! `bind-device` it is another one: the networks behind two devices may use the same addresses. With NTS they also
 //! do if their key-exchange server is the same, by its configured name or by the address that
 //! answered: it decides which NTP server each client is sent to, and may name many addresses. The
 //! certificate decides nothing, because the independent servers of one operator may share it. The
@@ -24,6 +25,7 @@ use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 
 use ntp_types::host::{Host, ScopedIp};
+use ntp_types::path::InterfaceName;
 use ntp_types::source::SourceId;
 
 use super::Source;
@@ -34,12 +36,15 @@ use crate::discipline::SelectionOptions;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Identity {
     /// Address and port of the NTP server.
-    Address(SocketAddr),
+    Address(SocketAddr, Device),
     /// Configured name and port of the key-exchange server.
-    KeyExchangeName(String, u16),
+    KeyExchangeName(String, u16, Device),
     /// Address and port of the key-exchange server.
-    KeyExchangeAddress(ScopedIp, u16),
+    KeyExchangeAddress(ScopedIp, u16, Device),
 }
+
+/// `bind-device`.
+type Device = Option<InterfaceName>;
 
 /// A source whose selection options or group changed.
 #[derive(Clone, Copy, Debug)]
@@ -122,19 +127,19 @@ impl SourceSet {
 
     /// None for a reference clock: two devices are two clocks.
     fn identities(&self, source: &Source) -> Vec<Identity> {
-        let Some(remote) = source.remote() else {
+        let Some((remote, device)) = source.server() else {
             return Vec::new();
         };
-        let mut identities = vec![Identity::Address(canonical(remote))];
+        let mut identities = vec![Identity::Address(canonical(remote), device)];
         let configured = &self.configured[source.configured];
         if let (Some(keys), None) = (&configured.keys, &configured.pool) {
             let port = configured.config.port;
             if let Host::Name(name) = &configured.config.host {
                 let name = name.trim_end_matches('.').to_ascii_lowercase();
-                identities.push(Identity::KeyExchangeName(name, port));
+                identities.push(Identity::KeyExchangeName(name, port, device));
             }
             let address = keys.server();
-            identities.extend(address.map(|it| Identity::KeyExchangeAddress(it, port)));
+            identities.extend(address.map(|it| Identity::KeyExchangeAddress(it, port, device)));
         }
         identities
     }
@@ -147,7 +152,10 @@ impl SourceSet {
 
     /// Whether another address would make the duplicate at `position` a server of its own.
     pub(in crate::engine) fn is_duplicate_by_address(&self, position: usize) -> bool {
-        let address = |source: &Source| source.remote().map(canonical);
+        let address = |source: &Source| {
+            let (remote, device) = source.server()?;
+            Some((canonical(remote), device))
+        };
         let own = address(&self.in_use[position]);
         self.voter_of(position)
             .is_some_and(|voter| address(voter) == own)

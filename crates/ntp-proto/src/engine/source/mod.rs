@@ -28,6 +28,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use ntp_time::{Ledger, Monotonic, NtpDuration, ReferenceId, Stamp, StampSource, Stratum};
+use ntp_types::path::InterfaceName;
 use ntp_types::refclock::{ClockSample, SampleRefusal};
 use ntp_types::source::{SourceAddress, SourceId, SourceState};
 use ntp_types::statistics::PacketCounters;
@@ -462,6 +463,12 @@ impl Source {
             Kind::Ntp(ntp) => Some(*ntp),
             Kind::RefClock(_) => None,
         }
+    }
+
+    /// Address and port of an NTP server, and the device behind which it is.
+    pub(super) fn server(&self) -> Option<(SocketAddr, Option<InterfaceName>)> {
+        let association = &self.ntp()?.association;
+        Some((association.remote(), association.path().device))
     }
 
     /// Address and port, if it is an NTP server.

@@ -259,9 +259,10 @@ impl SourceSet {
     fn usable_candidate(&self, index: usize) -> Option<usize> {
         let configured = &self.configured[index];
         let port = configured.port()?;
+        let device = configured.config.association.path.device;
         let in_use = |address: ScopedIp| {
-            let remote = Some(address.with_port(port));
-            self.in_use.iter().any(|source| source.remote() == remote)
+            let server = Some((address.with_port(port), device));
+            self.in_use.iter().any(|source| source.server() == server)
         };
         let may_share = configured.is_single();
         let usable = |address: ScopedIp| {
@@ -365,14 +366,15 @@ impl SourceSet {
         let Some(port) = self.configured[index].port() else {
             return false;
         };
-        let others: Vec<SocketAddr> = self.in_use.iter().filter_map(Source::remote).collect();
+        let others: Vec<_> = self.in_use.iter().filter_map(Source::server).collect();
+        let device = self.configured[index].config.association.path.device;
         let configured = &mut self.configured[index];
         let found = configured.candidates.iter().any(|candidate| {
             *candidate != address
                 && !configured.failed.contains(candidate)
                 && !configured.denials.forbid(*candidate)
                 && configured.config.permits(candidate.ip)
-                && !others.contains(&candidate.with_port(port))
+                && !others.contains(&(candidate.with_port(port), device))
         });
         if !found
             && matches!(configured.host(), Some(Host::Name(_)))

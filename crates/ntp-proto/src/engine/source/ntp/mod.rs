@@ -126,6 +126,7 @@ impl NtpSource {
             context.outputs.push_back(Output::Transmit {
                 exchange,
                 remote: self.association.remote(),
+                path: self.association.path(),
                 request,
             });
         }
