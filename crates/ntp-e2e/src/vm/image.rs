@@ -41,6 +41,7 @@ pub(super) static VIRTIO: Platform = Platform {
         "virtio_net",
         "virtio_blk",
         "veth",
+        "vrf",
         "sch_netem",
     ],
     options: &["-machine", "pc"],

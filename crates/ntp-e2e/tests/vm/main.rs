@@ -10,6 +10,7 @@ mod faults;
 mod leap;
 mod power;
 mod steering;
+mod vrf;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -31,7 +32,7 @@ const NOON_DATE: &str = "2026-06-15T12:00:00";
 const NOISE: f64 = 20e-6;
 
 fn main() -> ExitCode {
-    use {apparmor::*, disruptions::*, faults::*, leap::*, power::*, steering::*};
+    use {apparmor::*, disruptions::*, faults::*, leap::*, power::*, steering::*, vrf::*};
     harness::run(
         Arena::VirtualMachines,
         &[
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
             scenario!(a_resumed_machine_serves_no_time_until_corrected).slow(),
             scenario!(a_returning_interface_is_used_at_once).slow(),
             scenario!(saved_state_survives_power_losses).slow(),
+            scenario!(servers_with_one_address_in_two_vrfs_are_two_sources).slow(),
             scenario!(a_paused_machine_resynchronises_among_chronyd_neighbours).slow(),
         ],
     )
