@@ -408,7 +408,7 @@ impl CommandHandler {
     ) -> Outcome<NamesReply> {
         let mut config = self.config.clone();
         let mut new = settings::section("server", settings)?;
-        let name = new.servers.first().map(|server| server.address());
+        let name = new.servers.first().map(ntp_config::ServerConfig::address);
         let taken = config.servers.iter().any(|old| Some(old.address()) == name);
         if let Some(address) = name.filter(|_| taken) {
             return Err(Error::Refused {
