@@ -10,7 +10,7 @@ use super::input::Input;
 use super::lines::{Continuation, Line, Syntax};
 use super::service::OWN_USER;
 use super::source::{self, Source};
-use super::table::Fate::{Converted, Unsupported};
+use super::table::Fate::{Converted, NotNeeded, Unsupported};
 use super::table::{Conversion, Directive, OptionFate, OptionRow, convert_options};
 
 /// Converts the file.
@@ -48,7 +48,7 @@ impl Conversion for Openntpd {
         ("server", Converted(|it, line| it.source(line, false))),
         ("servers", Converted(|it, line| it.source(line, true))),
         ("listen", Converted(Self::listen)),
-        ("sensor", Unsupported("reference clocks are not in this version")),
+        ("sensor", NotNeeded("only OpenBSD has sensors; for reference clocks see docs/gps-pps.md")),
         ("constraint constraints", Unsupported("time from HTTPS is not supported: use authenticated sources of mode `nts`")),
         ("query", Unsupported("the kernel chooses the route of requests")),
         ("rtable", Unsupported(NO_TABLES)),

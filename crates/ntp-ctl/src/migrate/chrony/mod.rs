@@ -77,6 +77,7 @@ impl Conversion for Chrony {
         ("maxchange", Converted(Self::maxchange)),
         ("maxslewrate", Converted(Self::maxslewrate)),
         ("minsources", Converted(Self::minsources)),
+        ("maxdistance", Converted(Self::maxdistance)),
         ("authselectmode", Converted(Self::policy)),
         ("local", Converted(Self::local)),
         ("keyfile", Converted(Self::keyfile)),
@@ -118,7 +119,6 @@ impl Conversion for Chrony {
         ("rtcfile rtcautotrim rtcdevice rtconutc hwclockfile", NotNeeded(KEPT_CLOCK)),
         ("ntsprocesses", NotNeeded("key exchange has a thread of its own")),
 
-        ("maxdistance", Unsupported("sources are judged by comparison with each other, not by their root distance")),
         ("minstratum maxstratum", Unsupported("the stratum of sources is not limited")),
         ("log", Unsupported("use [observability] record-path to record measurements, and `ntp-ctl replay` to read them")),
         ("logchange mailonchange", Unsupported("steps are logged; use the metrics for alerts (docs/monitoring.md)")),
@@ -372,6 +372,16 @@ impl Chrony {
         match line.words.first().and_then(|word| word.parse().ok()) {
             Some(minimum) => self.minimum = Some(minimum),
             None => self.draft.unsupported(line, INVALID),
+        }
+    }
+
+    fn maxdistance(&mut self, line: &Line<'_>) {
+        match line.words.first().and_then(|word| number(word)) {
+            Some(seconds) if seconds >= 0.0 => {
+                let (section, key) = ("[synchronization.algorithm]", "maximum-source-uncertainty");
+                self.draft.set(line, section, key, seconds);
+            }
+            _ => self.draft.unsupported(line, INVALID),
         }
     }
 

@@ -33,7 +33,7 @@ const CHRONY: &[(&str, &str)] = &[
         "server ntp1.example.net iburst nts ntsport 4443 xleave\nserver 2001:db8::1 key 7 port 1123 minpoll -2 maxpoll 24\n\
          pool nts.example.org nts maxsources 3 maxdelay 0.2\nallow\nallow 10.1/16\ndeny 192.0.2.128/25\nbindaddress 192.0.2.1\nbindaddress 2001:db8::5\n\
          ratelimit interval 1 burst 16 leak 2\nntsratelimit interval 2\nntsserverkey /etc/pki/tls/private/ntp.key\nntsservercert /etc/pki/tls/certs/ntp.crt\n\
-         local stratum 8 orphan\nclientloglimit 100000000\nlock_all\nsched_priority 1\nmaxchange 100 0 0\nminsources 2\nhwtimestamp eth0 minpoll -6\n\
+         local stratum 8 orphan\nclientloglimit 100000000\nlock_all\nsched_priority 1\nmaxchange 100 0 0\nminsources 2\nmaxdistance 16.0\nhwtimestamp eth0 minpoll -6\n\
          cmdallow 127.0.0.1\nkeyfile /etc/chrony.keys\nlog rawmeasurements\n! a remark\nfrobnicate 7\nrefclock PHC /dev/ptp0 poll 2\nallow backbone.example.net\n",
     ),
 ];
@@ -140,6 +140,7 @@ fn every_directive_is_converted_or_listed_in_a_comment() {
                 "local",
                 "makestep",
                 "maxchange",
+                "maxdistance",
                 "minsources",
                 "maxslewrate",
                 "ntsserverkey",
@@ -196,6 +197,7 @@ fn options_of_sources_are_converted() {
         "certificate-chain-path = \"/etc/pki/tls/certs/ntp.crt\"",
         "[local]\nstratum = 8\ndistance = 1\norphan = true\n",
         "minimum-agreeing-sources = 2",
+        "maximum-source-uncertainty = 16\n",
         "single-step-panic-threshold = 100\non-panic = \"exit\"\n",
         "[server.access]\ndefault = \"allow\"\n\"10.1.0.0/16\" = \"allow\"\n\"192.0.2.128/25\" = \"ignore\"\n",
         "frobnicate 7\n#     unknown directive",
