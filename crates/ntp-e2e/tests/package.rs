@@ -220,6 +220,11 @@ fn a_migration_is_offered_where_there_is_something_to_migrate() {
         std::fs::write(path, content).expect("the file is written");
     };
     let offered = || run(Command::new("sh").arg(&script).arg(root.path()));
+    write("usr/etc/chrony.conf", "");
+    assert!(offered().contains("ntp-ctl migrate --write /usr/etc/chrony.conf"));
+    write("etc/chrony.conf", "");
+    assert!(!offered().contains("/usr/etc"));
+    std::fs::remove_dir_all(root.path()).expect("the files are removed");
     write("etc/systemd/timesyncd.conf", "[Time]\n#NTP=\nNTP=\n");
     assert_eq!(offered(), "");
     write("etc/systemd/timesyncd.conf.d/a.conf", "[Time]\nNTP=a\n");

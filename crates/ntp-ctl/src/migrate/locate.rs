@@ -40,6 +40,9 @@ const SERVICE: &[(Dialect, &[&str])] = &[
     ),
 ];
 
+/// Where distributions put the file that is used if `/etc` has none of its name.
+const VENDOR: &str = "/usr/etc";
+
 /// Directories of systemd's configuration, those of the administrator first.
 const SYSTEMD: &[&str] = &["etc", "run", "usr/local/lib", "usr/lib"];
 
@@ -100,6 +103,17 @@ fn main_file(
             .filter(|(of, main)| *main == beside && wanted(of));
         found.extend(of.map(|(of, _)| (*of, parent.join(&beside))));
     }
+    for (_, path) in &mut found {
+        let of_vendor = path
+            .strip_prefix("/etc")
+            .map(|it| Path::new(VENDOR).join(it));
+        if let Ok(of_vendor) = of_vendor
+            && !root.find(path).exists()
+            && root.find(&of_vendor).is_file()
+        {
+            *path = of_vendor;
+        }
+    }
     // The drop-ins of timesyncd need no main file.
     let exists = |(of, path): &(Dialect, PathBuf)| {
         let drop_ins = path.with_extension("conf.d");
@@ -152,7 +166,9 @@ fn read_set(root: &Root, dialect: Dialect, main: &Path) -> Result<Input, String>
         let text = ntp_files::read_text(&root.find(&path), ntp_files::MAX_TEXT).ok()?;
         Some((path, text))
     });
-    if let Some((path, text)) = read.filter(|_| main.starts_with("/etc")) {
+    if let Some((path, text)) =
+        read.filter(|_| ["/etc", VENDOR].iter().any(|it| main.starts_with(it)))
+    {
         input.add_settings(&path.display().to_string(), &text);
     }
     Ok(input)

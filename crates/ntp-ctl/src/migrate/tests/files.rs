@@ -35,6 +35,25 @@ fn the_defaults_of_distributions_lose_nothing() {
     }
 }
 
+/// As the unit of SLES 16 chooses the file.
+#[test]
+fn the_file_of_the_vendor_is_used_without_one_of_the_administrator() {
+    let vendor = (
+        "usr/etc/chrony.conf",
+        "server vendor\nconfdir /etc/chrony.d\n",
+    );
+    let drop_in = ("etc/chrony.d/a.conf", "server drop-in\n");
+    let options = ("etc/sysconfig/chronyd", "OPTIONS=\"-x\"\n");
+    let tree = Tree::new(&[vendor, drop_in, options]);
+    for path in ["/etc", "/etc/chrony.d", "/usr/etc"] {
+        let toml = tree.toml(path);
+        assert_eq!(addresses(&toml), ["vendor", "drop-in"], "{path}\n{toml}");
+        assert!(toml.contains("kind = \"none\""), "{path}\n{toml}");
+    }
+    let tree = Tree::new(&[vendor, ("etc/chrony.conf", "server mine\n")]);
+    assert_eq!(addresses(&tree.toml("/etc")), ["mine"]);
+}
+
 /// A tree of files for a test.
 struct Tree(tempfile::TempDir);
 
