@@ -529,6 +529,9 @@ fn packets(source: &SourceStatus, findings: &mut Vec<String>) {
             packets.bogus
         ));
     }
+    if let Some(difference) = source.rejected_hop_limit {
+        findings.push(format!("last rejected reply: {difference}"));
+    }
 }
 
 /// Number of times that NTPv5 was given up from which on it is reported. A server that restarts, or a
@@ -585,6 +588,7 @@ mod tests {
     use std::net::SocketAddr;
 
     use ntp_time::NtpDuration;
+    use ntp_types::hop_limit::HopLimitDifference;
     use ntp_types::refclock::RefusalCount;
     use ntp_types::source::{SourceId, SourceState};
     use ntp_types::statistics::PacketCounters;
@@ -856,6 +860,22 @@ mod tests {
             assert!(text.contains(part), "{text}");
         }
         assert!(!text.contains("DENY"), "{text}");
+    }
+
+    #[test]
+    fn a_rejected_reply_from_another_distance_is_reported() {
+        let mut source = source("a", SourceState::Selected, Some((0.0, 1e-3)), None);
+        source.packets.bogus = 1;
+        assert!(!explained(core::slice::from_ref(&source), (1, 1, 1)).contains("hop limit"));
+        source.rejected_hop_limit = Some(HopLimitDifference {
+            rejected: 57,
+            authentic: 64,
+        });
+        let text = explained(&[source], (1, 1, 1));
+        assert!(
+            text.contains("a: last rejected reply: hop limit (TTL) 57, but 64"),
+            "{text}"
+        );
     }
 
     #[test]

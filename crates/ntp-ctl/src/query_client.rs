@@ -179,6 +179,7 @@ impl QueryClient {
                 exchange: id,
                 payload: &buffer[..datagram.len.min(BUFFER)],
                 truncated: datagram.truncated,
+                hop_limit: datagram.hop_limit,
                 received,
             };
             let identity = LocalIdentity::default();

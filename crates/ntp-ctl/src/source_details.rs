@@ -38,6 +38,8 @@ pub(crate) fn plain(status: &Status, source: &SourceStatus) -> String {
     page.optional("Protocol", source.protocol.as_ref().map(protocol));
     page.line("Options", options(source));
     polling(&mut page, source);
+    page.optional("Hop limit", source.hop_limit);
+    page.optional("  Rejected", source.rejected_hop_limit);
     page.optional("Last error", source.last_error.as_ref());
     match &source.measurement {
         Some(it) => {

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
             scenario!(blocked_key_exchange_leads_to_the_plain_server_with_an_alarm_and_back),
             scenario!(with_the_policy_only_a_blocked_key_exchange_leaves_the_clock_alone),
             scenario!(a_plain_server_that_answers_in_place_of_the_nts_server_is_named),
+            scenario!(a_reply_from_another_distance_than_authenticated_ones_is_named),
             scenario!(a_clock_ten_years_off_is_set_by_a_bootstrap_server_with_its_own_authority),
         ],
     )
@@ -99,21 +102,54 @@ fn time_server() -> Setup {
         .with("[[server]]\nlisten = \"[::]:123\"")
 }
 
-/// Answers every request on port 123 of `host` without extension fields, until the test ends. Of real
-/// servers without NTS, chronyd drops requests with it, and ours rejects the cookie.
+/// The reply without extension fields to a request. Of real servers without NTS, chronyd drops requests
+/// with it, and ours rejects the cookie.
+fn plain_reply(request: &[u8]) -> [u8; 48] {
+    let mut reply = [0; 48];
+    reply[..4].copy_from_slice(&[request[0] & 0x38 | 4, 1, 0, 0xec]);
+    reply[24..32].copy_from_slice(&request[40..48]);
+    reply[32..40].copy_from_slice(&[0xee; 8]);
+    reply[40..48].copy_from_slice(&[0xee; 8]);
+    reply
+}
+
+/// Answers every request on port 123 of `host` plainly, until the test ends.
 fn answer_plainly(host: &Host) {
     let socket = host.udp(host.v4(), 123);
     thread::spawn(move || {
         let mut request = [0; 2048];
         while let Ok((_, client)) = socket.recv_from(&mut request) {
-            let mut reply = [0; 48];
-            reply[..4].copy_from_slice(&[request[0] & 0x38 | 4, 1, 0, 0xec]);
-            reply[24..32].copy_from_slice(&request[40..48]);
-            reply[32..40].copy_from_slice(&[0xee; 8]);
-            reply[40..48].copy_from_slice(&[0xee; 8]);
-            let _ = socket.send_to(&reply, client);
+            let _ = socket.send_to(&plain_reply(&request), client);
         }
     });
+}
+
+/// Hop limits of the device's own replies, and of those that it relays.
+const DEVICE_HOPS: u32 = 57;
+const SERVER_HOPS: u32 = 63;
+
+/// A device on the path to the NTP server: port 123 of `host`, which relays requests and replies. While
+/// the result is true, it answers every request plainly, too, before the server.
+fn relay(host: &Host, server: SocketAddr) -> Arc<AtomicBool> {
+    let answers = Arc::new(AtomicBool::new(false));
+    let also = Arc::clone(&answers);
+    let (port, onward) = (host.udp(host.v4(), 123), host.udp(host.v4(), 0));
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((length, client)) = port.recv_from(&mut buffer) {
+            if also.load(Ordering::Relaxed) {
+                port.set_ttl(DEVICE_HOPS).unwrap();
+                let _ = port.send_to(&plain_reply(&buffer), client);
+            }
+            onward.send_to(&buffer[..length], server).unwrap();
+            let Ok((length, _)) = onward.recv_from(&mut buffer) else {
+                return;
+            };
+            port.set_ttl(SERVER_HOPS).unwrap();
+            let _ = port.send_to(&buffer[..length], client);
+        }
+    });
+    answers
 }
 
 fn explained(setup: &Setup) -> String {
@@ -202,16 +238,49 @@ fn a_plain_server_that_answers_in_place_of_the_nts_server_is_named() {
         "answered without NTS: another server answers in its place",
     );
     assert!(daemon.process.events("synchronized").is_empty());
+    let (code, text) = checked(&setup, &arranged);
+    assert!(
+        code == Some(14)
+            && text.contains("without NTS")
+            && text.contains("hop limit (TTL) 64 in the rejected reply"),
+        "{code:?} {text}"
+    );
+}
+
+/// Runs `ntp-ctl nts check` on the client. Returns its exit code and text, on one line.
+fn checked(setup: &Setup, arranged: &Arrangement) -> (Option<i32>, String) {
     let (server, ca) = (arranged.nts.v4().to_string(), arranged.authority.path());
     let mut check = setup.command(Some(&arranged.client), ntp_e2e::binaries::Program::Ctl);
     check
         .args(["nts", "check", &server, "--no-system-authorities", "--ca"])
         .arg(ca);
     let (code, text) = ntp_e2e::process::Process::spawn("ntp-ctl nts check", check).outcome();
-    assert!(
-        code == Some(14) && text.contains("without NTS"),
-        "{code:?} {text}"
-    );
+    let words: Vec<_> = text.split_whitespace().collect();
+    (code, words.join(" "))
+}
+
+fn a_reply_from_another_distance_than_authenticated_ones_is_named() {
+    let network = Network::new();
+    let host = network.host();
+    let arranged = Arrangement::new(&network, Some(host.v4()));
+    let server = SocketAddr::new(arranged.nts.v4(), 123);
+    let answers = relay(&host, server);
+    let setup = arranged.client("only");
+    let mut daemon = setup.start(Some(&arranged.client));
+    assert_error_within(&daemon.wait_synchronized(LIMIT), 0.01);
+    assert!(!explained(&setup).contains("hop limit"));
+
+    answers.store(true, Ordering::Relaxed);
+    let fields = [
+        ("reason", "plain-reply"),
+        ("hop_limit", "57"),
+        ("authentic_hop_limit", "63"),
+    ];
+    (daemon.process).wait_for_event(LIMIT, "reply_rejected", &fields);
+    let found = "hop limit (TTL) 57, but 63 in authenticated replies";
+    wait_for_finding(&setup, &format!("last rejected reply: {found}"));
+    let (code, text) = checked(&setup, &arranged);
+    assert!(code == Some(0) && text.contains(found), "{code:?} {text}");
 }
 
 fn a_clock_ten_years_off_is_set_by_a_bootstrap_server_with_its_own_authority() {

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 use ntp_proto::client::Authenticity;
 use ntp_proto::engine::{
-    Command, EngineConfig, ExchangeId, Input, KeyExchangeError, QueryId, SendError, SourceConfig,
-    SourceId,
+    Command, Datagram, EngineConfig, ExchangeId, Input, KeyExchangeError, QueryId, SendError,
+    SourceConfig, SourceId,
 };
 use ntp_proto::leap::LeapTable;
 use ntp_proto::nts::KeyExchanged;
@@ -110,6 +110,9 @@ pub struct RecordedReply {
     /// The datagram was longer than the buffer.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub truncated: bool,
+    /// Hop limit with which it arrived, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hop_limit: Option<u8>,
     /// The datagram was not a valid packet.
     #[serde(default, skip_serializing_if = "core::ops::Not::not")]
     pub malformed: bool,
@@ -157,7 +160,8 @@ impl RecordedKeyExchange {
 }
 
 impl RecordedReply {
-    fn new(payload: &[u8], truncated: bool, evidence: Authenticity) -> Self {
+    fn new(datagram: &Datagram<'_>, evidence: Authenticity) -> Self {
+        let payload = datagram.payload;
         let (header, malformed) = match v5::Packet::parse(payload) {
             Ok(packet) => (version_5::recorded(&packet), false),
             Err(_) => {
@@ -167,7 +171,8 @@ impl RecordedReply {
         };
         Self {
             header,
-            truncated,
+            truncated: datagram.truncated,
+            hop_limit: datagram.hop_limit,
             malformed,
             evidence,
         }
@@ -182,7 +187,7 @@ impl RecordedInput {
             Input::Datagram(datagram) => Self::Reply {
                 exchange: datagram.exchange,
                 timestamp: datagram.received,
-                reply: RecordedReply::new(datagram.payload, datagram.truncated, evidence),
+                reply: RecordedReply::new(datagram, evidence),
             },
             Input::Transmitted { exchange, stamp } => Self::Sent {
                 exchange: *exchange,

@@ -283,6 +283,7 @@ mod tests {
             let reply = RecordedReply {
                 header: vec![0, 255, 16],
                 truncated: true,
+                hop_limit: Some(57),
                 malformed: true,
                 evidence,
             };

@@ -474,6 +474,7 @@ impl<'a> Replay<'a> {
             exchange,
             payload: &payload,
             truncated: reply.truncated,
+            hop_limit: reply.hop_limit,
             received,
         }));
     }

@@ -253,6 +253,7 @@ impl Node {
             exchange,
             payload: &payload[..payload.len().min(BUFFER)],
             truncated: payload.len() > BUFFER,
+            hop_limit: None,
             received,
         };
         self.handle(at, Input::Datagram(datagram));

@@ -18,6 +18,7 @@ use ntp_time::{
 use serde::Serialize;
 
 use crate::escape::Escaped;
+use crate::hop_limit::HopLimitDifference;
 use crate::path::ListenAddress;
 use crate::source::SourceName;
 
@@ -34,7 +35,9 @@ pub use reason::{
     SendError,
 };
 pub use text::{Caller, Logfmt, Prose, SourceOffset};
-use text::{CertificateFacts, Instead, Listed, Place, Restricted, SetAside, Suppressed};
+use text::{
+    CertificateFacts, InParentheses, Instead, Listed, Place, Restricted, SetAside, Suppressed,
+};
 
 /// How much an event matters to an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -160,6 +163,17 @@ impl Field for SourceName {
     fn visit(&self, name: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
         visit(name, &self.name);
         visit("address", &self.address);
+    }
+}
+
+/// Both hop limits.
+impl Field for HopLimitDifference {
+    const IS_VALUE: bool = false;
+    const MORE: &'static [&'static str] = &["hop_limit", "authentic_hop_limit"];
+
+    fn visit(&self, _: &'static str, visit: &mut dyn FnMut(&'static str, &dyn fmt::Display)) {
+        visit("hop_limit", &self.rejected);
+        visit("authentic_hop_limit", &self.authentic);
     }
 }
 
@@ -344,6 +358,28 @@ mod tests {
             Logfmt(&event).to_string(),
             "event=source_unreachable source=time7.example.com:123 address=192.0.2.1:123"
         );
+    }
+
+    #[test]
+    fn a_rejected_reply_from_another_distance_has_both_hop_limits() {
+        let event = |distance| Event::ReplyRejected {
+            source: source(7),
+            reason: Rejection::PlainReply,
+            distance,
+            suppressed: 3,
+        };
+        let difference = HopLimitDifference {
+            rejected: 57,
+            authentic: 64,
+        };
+        let line = Logfmt(&event(Some(difference))).to_string();
+        assert!(
+            line.contains(" hop_limit=57 authentic_hop_limit=64 "),
+            "{line}"
+        );
+        let text = event(Some(difference)).to_string();
+        assert!(text.contains("(TTL) 57, but 64 in authenticated"), "{text}");
+        assert!(!Logfmt(&event(None)).to_string().contains("hop_limit"));
     }
 
     #[test]

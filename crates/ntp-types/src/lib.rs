@@ -27,6 +27,7 @@
 pub mod configuration;
 pub mod escape;
 pub mod event;
+pub mod hop_limit;
 pub mod host;
 pub mod path;
 pub mod refclock;

@@ -11,6 +11,7 @@ use ntp_time::{
 };
 
 use crate::event::KeyExchangeFailure;
+use crate::hop_limit::HopLimitDifference;
 use crate::path::ListenAddress;
 use crate::record;
 use crate::refclock::RefClockStatus;
@@ -266,6 +267,12 @@ record! {
         reference_clock: Option<RefClockStatus>,
         /// Packet counters.
         packets: PacketCounters,
+        /// Hop limit (TTL) with which the last authenticated reply arrived; without authentication, the last reply.
+        /// Absent for a reference clock, before the first reply, and if the operating system does not report it.
+        hop_limit: Option<u8>,
+        /// Hop limits of the last rejected datagram and of authenticated replies; absent if they are the same, and
+        /// without authentication.
+        rejected_hop_limit: Option<HopLimitDifference>,
         /// Number of unused NTS cookies, at most 8; absent without NTS.
         nts_cookies: Option<u64>,
         /// When the first certificate of the chain expires that its key exchange server showed last; absent without NTS, and

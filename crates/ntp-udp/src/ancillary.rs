@@ -7,6 +7,7 @@
 //! | `IP_PKTINFO` | interface index, local address, destination address of the header |
 //! | `IPV6_PKTINFO` | destination address, interface index |
 //! | `IP_RECVERR`, `IPV6_RECVERR` | `sock_extended_err`: error number and origin |
+//! | `IP_TTL`, `IPV6_HOPLIMIT` | hop limit, as an int |
 //! | `SO_RXQ_OVFL` | number of datagrams that the kernel had dropped; absent before the first |
 //!
 //! A time is two 64-bit numbers on every target (see `stamping`).
@@ -97,6 +98,19 @@ impl Ancillary {
         let nanos = self.kernel?;
         Some(RawStamp::new(StampClock::System, nanos))
     }
+}
+
+/// Returns the hop limit with which a datagram arrived, if its socket requests it. Apart from
+/// [`Ancillary`], because servers do not use it.
+pub(crate) fn hop_limit(buffer: &ControlBuffer) -> Option<u8> {
+    let mut messages = buffer.messages();
+    let message = messages.find(|message| {
+        matches!(
+            (message.level, message.kind),
+            (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
+        )
+    })?;
+    word(message.data, 0)?.try_into().ok()
 }
 
 impl Report {

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use ntp_time::RawStamp;
 
 use crate::address::{RawAddress, canonical};
-use crate::ancillary::{Ancillary, Report};
+use crate::ancillary::{self, Ancillary, Report};
 use crate::cmsg::ControlBuffer;
 use crate::{Facility, PathError, Shortcoming, SocketOptions, choose_path, stamping, syscall};
 
@@ -48,6 +48,8 @@ pub struct Received {
     pub local: Option<IpAddr>,
     /// Index of the interface at which it arrived.
     pub interface: Option<u32>,
+    /// Hop limit with which it arrived: the TTL of IPv4.
+    pub hop_limit: Option<u8>,
     /// Time of arrival; `None` if it was not timestamped, and only the caller's own reading is
     /// available.
     pub stamp: Option<RawStamp>,
@@ -155,6 +157,7 @@ impl ClientSocket {
                 remote,
                 local: ancillary.local,
                 interface: ancillary.interface,
+                hop_limit: ancillary::hop_limit(&control),
                 stamp: ancillary.stamp(),
             });
         }
@@ -202,18 +205,25 @@ impl ClientSocket {
 
 /// Enables other information that the kernel can return with datagrams.
 fn enable_information(socket: BorrowedFd<'_>, remote: SocketAddr, missing: &mut Vec<Shortcoming>) {
-    let (level, address, errors) = if remote.is_ipv4() {
-        (libc::IPPROTO_IP, libc::IP_PKTINFO, libc::IP_RECVERR)
+    let (level, address, errors, hop_limit) = if remote.is_ipv4() {
+        (
+            libc::IPPROTO_IP,
+            libc::IP_PKTINFO,
+            libc::IP_RECVERR,
+            libc::IP_RECVTTL,
+        )
     } else {
         (
             libc::IPPROTO_IPV6,
             libc::IPV6_RECVPKTINFO,
             libc::IPV6_RECVERR,
+            libc::IPV6_RECVHOPLIMIT,
         )
     };
     let wanted = [
         (Facility::DestinationAddress, level, address),
         (Facility::NetworkErrors, level, errors),
+        (Facility::HopLimit, level, hop_limit),
         (
             Facility::ErrorQueuePriority,
             libc::SOL_SOCKET,

@@ -4,7 +4,7 @@
 //! hang into a failure.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -362,4 +362,30 @@ fn a_mapped_address_is_reached_over_ipv4() {
         receive(&server, &client, b"reply", 64).local,
         Some(Ipv4Addr::LOCALHOST.into())
     );
+}
+
+#[test]
+fn a_datagram_carries_the_hop_limit_with_which_it_arrived() {
+    for server in servers() {
+        let local = server.local_addr().unwrap();
+        let set = |hop_limit| {
+            let (level, option) = match local {
+                SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_TTL),
+                SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS),
+            };
+            syscall::set_option(server.as_fd(), level, option, hop_limit).unwrap();
+        };
+        let mut remotes = vec![local];
+        if let SocketAddr::V4(it) = local {
+            remotes.push((it.ip().to_ipv6_mapped(), it.port()).into());
+        }
+        for remote in remotes {
+            let (client, _) = ClientSocket::open(remote, &SocketOptions::default()).unwrap();
+            for hop_limit in [1, 57, 255] {
+                set(hop_limit);
+                let received = receive(&server, &client, &[7; 48], 1024);
+                assert_eq!(received.hop_limit.map(i32::from), Some(hop_limit));
+            }
+        }
+    }
 }

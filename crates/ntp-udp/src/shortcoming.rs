@@ -20,6 +20,8 @@ pub enum Facility {
     DestinationAddress,
     /// Errors that routers and peers report by ICMP.
     NetworkErrors,
+    /// The hop limit with which a datagram arrived.
+    HopLimit,
     /// Waiting for the error queue separately from other errors.
     ErrorQueuePriority,
     /// Notification of changed addresses.
@@ -45,6 +47,7 @@ impl Facility {
             Self::PermanentStamping => "permanent-stamping",
             Self::DestinationAddress => "destination-address",
             Self::NetworkErrors => "network-errors",
+            Self::HopLimit => "hop-limit",
             Self::ErrorQueuePriority => "error-queue-priority",
             Self::AddressChanges => "address-changes",
             Self::ReplySource => "reply-source",
@@ -84,6 +87,10 @@ impl Facility {
             Self::NetworkErrors => (
                 "network errors (IP_RECVERR)",
                 "most unreachable servers are noticed by their silence only",
+            ),
+            Self::HopLimit => (
+                "the hop limit of datagrams (IP_RECVTTL, IPV6_RECVHOPLIMIT)",
+                "replies from another distance than that of the server are not recognised",
             ),
             Self::ErrorQueuePriority => (
                 "priority events for the error queue (SO_SELECT_ERR_QUEUE)",

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use ntp_types::configuration::{Disabled, Origin, Section, Setting};
+use ntp_types::hop_limit::HopLimitDifference;
 use ntp_types::record;
 use ntp_types::refclock::{RefClockStatus, RefusalCount};
 use ntp_types::schema::Described;
@@ -492,6 +493,7 @@ pub fn interface() -> String {
     type_definition::<RefClockStatus>(&mut text);
     type_definition::<RefusalCount>(&mut text);
     type_definition::<KeyStatus>(&mut text);
+    type_definition::<HopLimitDifference>(&mut text);
     type_definition::<ProtocolStatus>(&mut text);
     type_definition::<TrendStatus>(&mut text);
     type_definition::<PathStatus>(&mut text);

@@ -61,6 +61,11 @@ const LEGACY_KEYS: &str =
     "key derivation of chrony 4.4 to 4.6.0, not of RFC 8915; update the server";
 const PACKET_LOSS: &str = "some requests unanswered: packet loss or interference on the path";
 
+/// What shows who sent a reply, if no reply was authentic. The TLS connection does not: Linux reports the
+/// hop limit of received segments of TCP over IPv6 only, and the key exchange may be on another host.
+const COMPARE: &str =
+    "; `ping` of the server, or `ntp-ctl source` if it has worked before, shows that of the server";
+
 /// Parameters of the check.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Check<'a> {
@@ -207,7 +212,7 @@ fn query(
         return Err(NtpFailure::Query(QueryError::NoReply(None)));
     };
     let mut association = associate(*first, NtsSession::new(result));
-    let mut naks = 0;
+    let (mut naks, mut rejected_hop_limit) = (0, None);
     let mut error: Option<QueryError> = None;
     let twice = addresses.iter().flat_map(|address| [*address; 2]);
     for address in twice.cycle().take(ATTEMPTS) {
@@ -229,6 +234,11 @@ fn query(
                 } else if error.is_some() && association.draft() == offered_draft {
                     report.note(PACKET_LOSS);
                 }
+                if let Some(difference) = association.hop_limit_difference() {
+                    report.note(&format!(
+                        "a reply without authentication, too: {difference}"
+                    ));
+                }
                 return Ok(measurement);
             }
             Err(error @ (QueryError::Kiss(_) | QueryError::Unusable(_))) => {
@@ -237,9 +247,15 @@ fn query(
             Err(error) => error,
         };
         naks += u32::from(is_nak(&latest));
+        rejected_hop_limit = association.rejected_hop_limit().or(rejected_hop_limit);
         if error.as_ref().map_or(0, specificity) <= specificity(&latest) {
             error = Some(latest);
         }
+    }
+    if let Some(hop_limit) = rejected_hop_limit {
+        report.note(&format!(
+            "hop limit (TTL) {hop_limit} in the rejected reply{COMPARE}"
+        ));
     }
     Err(NtpFailure::Query(
         error.unwrap_or(QueryError::NoReply(None)),

@@ -7,6 +7,7 @@ use ntp_time::{
     Frequency, LeapIndicator, NtpDuration, PollInterval, ReferenceId, StampSource, Stratum,
     SystemTime,
 };
+use ntp_types::hop_limit::HopLimitDifference;
 use ntp_types::refclock::{RefClockStatus, RefusalCount};
 use ntp_types::source::{SourceAddress, SourceId, SourceState};
 use ntp_types::statistics::{PacketCounters, ServerStatistics};
@@ -125,6 +126,11 @@ fn authenticated() -> SourceStatus {
             cookie_length: Some(100),
         }),
         nts_cookies: Some(2),
+        hop_limit: Some(64),
+        rejected_hop_limit: Some(HopLimitDifference {
+            rejected: 57,
+            authentic: 64,
+        }),
         certificate_expires: Some(at(40 * 86_400)),
         key_exchange_group: Some("X25519MLKEM768".into()),
         ..source(1, "time.example.org", SourceState::Selected, 120)

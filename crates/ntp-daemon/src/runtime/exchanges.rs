@@ -45,6 +45,7 @@ enum SocketEvent {
         id: ExchangeId,
         length: usize,
         truncated: bool,
+        hop_limit: Option<u8>,
         received: Stamp,
     },
     /// The network refused the request.
@@ -155,6 +156,7 @@ impl ExchangeSockets {
                     id,
                     length: datagram.len,
                     truncated: datagram.truncated,
+                    hop_limit: datagram.hop_limit,
                     received,
                 });
             }
@@ -172,11 +174,13 @@ impl ExchangeSockets {
                 id,
                 length,
                 truncated,
+                hop_limit,
                 received,
             } => Input::Datagram(Datagram {
                 exchange: id,
                 payload: &self.buffer[..length.min(BUFFER)],
                 truncated,
+                hop_limit,
                 received,
             }),
         }

@@ -15,10 +15,12 @@
 use std::net::SocketAddr;
 
 use ntp_time::{Monotonic, NtpDuration, PollInterval, PollLimits, Stamp};
+use ntp_types::hop_limit::HopLimitDifference;
 use ntp_types::path::NetworkPath;
 use rand_core::RngCore;
 use serde::{Deserialize, Serialize};
 
+use super::hop_limit::HopLimits;
 use super::interleaved;
 use super::loop_guard::LoopGuard;
 use super::matching::{Exchange, Purpose};
@@ -101,6 +103,7 @@ pub struct Association {
     pub(super) last_content: Option<ReplyContent>,
     /// Result of the authentication of the last datagram.
     pub(super) authenticity: Authenticity,
+    pub(super) hop_limits: HopLimits,
 }
 
 impl Association {
@@ -127,6 +130,7 @@ impl Association {
             counters: PacketCounters::default(),
             last_content: None,
             authenticity: Authenticity::NotChecked,
+            hop_limits: HopLimits::default(),
         };
         if let Some(session) = association.protection.nts() {
             association.follow_protocol(session.protocol());
@@ -220,6 +224,23 @@ impl Association {
     /// Result of the authentication of the last datagram.
     pub fn authenticity(&self) -> Authenticity {
         self.authenticity
+    }
+
+    /// Hop limit of the last reply that passed authentication; without authentication, of the last
+    /// reply with our nonce. `None` if the operating system does not report it.
+    pub fn hop_limit(&self) -> Option<u8> {
+        self.hop_limits.accepted()
+    }
+
+    /// Hop limit of the last rejected datagram. `None` without authentication, which could reject it,
+    /// and if the route to the server has changed since.
+    pub fn rejected_hop_limit(&self) -> Option<u8> {
+        self.hop_limits.rejected()
+    }
+
+    /// Both, if there are both and they differ.
+    pub fn hop_limit_difference(&self) -> Option<HopLimitDifference> {
+        self.hop_limits.difference()
     }
 
     /// ID of the open exchange, if any.

@@ -23,6 +23,8 @@ pub struct Datagram<'a> {
     pub payload: &'a [u8],
     /// Whether the datagram was longer than the receive buffer.
     pub truncated: bool,
+    /// Hop limit with which it arrived (the TTL of IPv4), if the operating system reports it.
+    pub hop_limit: Option<u8>,
     /// Receive timestamp.
     pub received: Stamp,
 }

@@ -71,6 +71,7 @@ fn check_version(bytes: &[u8], version: Version) {
             exchange: id,
             payload,
             truncated: false,
+            hop_limit: None,
             received,
         };
         association.receive(

@@ -10,6 +10,7 @@ mod content;
 mod exchange;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod hop_limit;
 mod interleaved;
 mod loop_guard;
 mod matching;

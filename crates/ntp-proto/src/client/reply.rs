@@ -5,7 +5,7 @@ use ntp_time::{Monotonic, NtpDuration, Stamp, Stratum};
 use super::interleaved::{AnsweredExchange, FOLLOW_UP, ReplyMode};
 use super::matching::{Matched, Purpose, Refusal};
 use super::sanity::{self, LocalIdentity};
-use super::{Association, Authenticity, Datagram, KissCode, Rejection, ReplyContent};
+use super::{Association, Authenticity, Datagram, KissCode, Protection, Rejection, ReplyContent};
 use crate::wire::Version;
 
 /// Delay of a burst that is started by a reply.
@@ -47,9 +47,14 @@ impl Association {
     ) -> Result<Reply, Rejection> {
         self.counters.received += 1;
         self.authenticity = Authenticity::NotChecked;
-        let matched = self
-            .match_reply(now, datagram)
-            .inspect_err(|rejection| self.count_mismatch(*rejection))?;
+        let matched = self.match_reply(now, datagram).inspect_err(|rejection| {
+            self.count_mismatch(*rejection);
+            // Without authentication, no reply shows the distance of the server.
+            if !matches!(self.protection, Protection::None) {
+                self.hop_limits.record_rejected(datagram.hop_limit);
+            }
+        })?;
+        self.hop_limits.record_accepted(datagram.hop_limit);
         self.exchange = None;
         self.answered.record_reply();
         let result = match matched.statement {

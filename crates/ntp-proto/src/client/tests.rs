@@ -166,10 +166,15 @@ impl Pair {
     }
 
     fn receive(&mut self, payload: &[u8]) -> Result<Reply, Rejection> {
+        self.receive_with(payload, None)
+    }
+
+    fn receive_with(&mut self, payload: &[u8], hop_limit: Option<u8>) -> Result<Reply, Rejection> {
         let datagram = Datagram {
             exchange: self.id(),
             payload,
             truncated: false,
+            hop_limit,
             received: Stamp {
                 time: self.system(),
                 source: StampSource::Kernel,
@@ -222,6 +227,57 @@ fn an_unauthenticated_reply_changes_nothing_and_the_genuine_one_is_accepted() {
     );
     assert_eq!(pair.association.counters().bogus, 3);
     assert!(matches!(pair.receive(&genuine), Ok(Reply::Time(_))));
+}
+
+#[test]
+fn a_reply_without_proof_from_another_distance_is_named_and_a_change_of_the_route_is_not() {
+    let mut pair = Pair::new(keyed(key(5, b"secret")), [key(5, b"secret")]);
+    let difference = |pair: &Pair| {
+        let difference = pair.association.hop_limit_difference();
+        difference.map(|it| (it.rejected, it.authentic))
+    };
+    let mut exchange = |forged: Option<u8>, genuine: Option<u8>| {
+        let request = pair.send_request();
+        let reply = pair.serve(&request);
+        let unsigned = &reply[..48];
+        assert!(pair.receive_with(unsigned, forged).is_err());
+        let before = difference(&pair);
+        assert!(matches!(
+            pair.receive_with(&reply, genuine),
+            Ok(Reply::Time(_))
+        ));
+        assert_eq!(pair.association.hop_limit(), genuine);
+        (before, difference(&pair))
+    };
+    // Nothing to compare with before the first authentic reply.
+    assert_eq!(exchange(Some(57), Some(64)), (None, Some((57, 64))));
+    assert_eq!(
+        exchange(Some(57), Some(64)),
+        (Some((57, 64)), Some((57, 64)))
+    );
+    assert_eq!(exchange(Some(64), Some(64)), (None, None));
+    // By another route: the authentic reply is accepted as before, and comparisons begin anew.
+    assert_eq!(exchange(Some(61), Some(61)), (Some((61, 64)), None));
+    assert_eq!(
+        exchange(Some(64), Some(61)),
+        (Some((64, 61)), Some((64, 61)))
+    );
+    assert_eq!(exchange(None, None), (None, None), "not reported");
+}
+
+#[test]
+fn without_authentication_no_reply_is_compared() {
+    let mut pair = Pair::new(Protection::None, []);
+    let request = pair.send_request();
+    let reply = pair.serve(&request);
+    assert!(pair.receive_with(&reply, Some(64)).is_ok());
+    let request = pair.send_request();
+    let reply = pair.serve(&request);
+    let mut forged = reply.clone();
+    forged[31] ^= 1;
+    assert!(pair.receive_with(&forged, Some(57)).is_err());
+    assert_eq!(pair.association.hop_limit_difference(), None);
+    assert_eq!(pair.association.hop_limit(), Some(64));
 }
 
 #[test]

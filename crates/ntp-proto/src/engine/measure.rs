@@ -8,7 +8,7 @@ use super::source::{Context, Notice, Sample, SourceInput};
 use super::{
     Engine, Event, ExchangeId, LastError, Now, REJECTED_LIMIT, RemovalReason, SendError, SourceId,
 };
-use crate::client::{Authenticity, KissCode, Rejection};
+use crate::client::{Association, Authenticity, KissCode, Rejection};
 use crate::discipline::{MeasurementOutcome, SourceState};
 use ntp_types::status::MeasurementStatus;
 
@@ -75,11 +75,17 @@ impl Engine {
             &mut source.log_limits.bogus
         };
         let suppressed = limit.admit(now.monotonic);
+        // What the server itself sends is authentic.
+        let association = source.ntp().map(|ntp| &ntp.association);
+        let distance = association
+            .filter(|_| !rejection.is_server_fault())
+            .and_then(Association::hop_limit_difference);
         let source = self.sources.source_name(&self.sources.in_use[position]);
         if let Some(suppressed) = suppressed {
             self.emit(Event::ReplyRejected {
                 source,
                 reason: rejection,
+                distance,
                 suppressed,
             });
         }

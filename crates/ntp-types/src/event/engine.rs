@@ -96,9 +96,11 @@ macro_rules! engine_events {
                 source: SourceName,
                 /// Why.
                 reason: Rejection,
+                /// Its hop limit and that of authenticated replies, if they differ.
+                distance: Option<HopLimitDifference>,
                 /// Number of such events since the last report.
                 suppressed: u64,
-            } Severity::Warning => "source {source}: reply ignored: {reason}{}", Suppressed(*suppressed);
+            } Severity::Warning => "source {source}: reply ignored: {reason}{}{}", InParentheses(*distance), Suppressed(*suppressed);
 
             /// A source must not be selected, by what its server states about the servers from which it takes its time (NTPv5).
             source_excluded = SourceExcluded {

@@ -88,6 +88,18 @@ impl fmt::Display for Suppressed {
     }
 }
 
+/// ` (detail)`, or nothing.
+pub(super) struct InParentheses<T>(pub(super) Option<T>);
+
+impl<T: fmt::Display> fmt::Display for InParentheses<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(detail) => write!(f, " ({detail})"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// `; serving 0.0.0.0:123`, or nothing.
 pub(super) struct Instead(pub(super) Option<SocketAddr>);
 

@@ -134,6 +134,7 @@ impl Client {
             exchange: self.id(),
             payload,
             truncated: false,
+            hop_limit: None,
             received: self.stamp(),
         };
         let (now, limit) = (self.monotonic(), Stratum::UNSYNCHRONIZED);

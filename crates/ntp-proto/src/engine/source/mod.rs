@@ -329,6 +329,8 @@ impl Source {
                 .and_then(|estimate| estimate.trend)
                 .map(trend_status),
             packets: PacketCounters::default(),
+            hop_limit: None,
+            rejected_hop_limit: None,
             nts_cookies: None,
             reference_clock: None,
             certificate_expires: None,

@@ -243,6 +243,8 @@ impl NtpSource {
             poll_min: limits.min,
             poll_max: limits.max,
             packets: association.counters(),
+            hop_limit: association.hop_limit(),
+            rejected_hop_limit: association.hop_limit_difference(),
             nts_cookies: match authentication {
                 Authentication::Nts { cookies, .. } => Some(cookies as u64),
                 Authentication::None | Authentication::Symmetric { .. } => None,
