@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use ntp_proto::nts::AeadAlgorithm;
 use ntp_proto::nts::exchange::{PoolToken, is_ntp_port};
 use ntp_types::host::Host;
+use ntp_types::path::InterfaceName;
 
 use crate::address::{self, NTS_KE_PORT};
 use crate::document::Place;
 use crate::entry::Entry;
+use crate::path;
 use crate::reader::{Context, Value};
 use crate::schema::{self, section};
 use crate::server::NtpVersion;
@@ -23,6 +25,8 @@ section! {
         + entries: Vec<Entry> = schema::entries, "Its values as the files have them, each with its place.";
         listen: SocketAddr = |cx, value| value::socket_address(cx, value, NTS_KE_PORT) => required,
             "listen" "string" "required" "Address and port (TCP) to listen on, for example `0.0.0.0:4460`.";
+        device: Option<InterfaceName> = path::interface => optional,
+            "bind-device" "string" "none" "Network interface or VRF whose clients are served; one address can be served with several, each with its own section. It must exist when the daemon starts. Needs Linux 5.7, or CAP_NET_RAW.";
         certificate_chain_path: PathBuf = value::path => required,
             "certificate-chain-path" "path" "required" "PEM file with the server's certificate and its chain.";
         private_key_path: PathBuf = value::path => required,

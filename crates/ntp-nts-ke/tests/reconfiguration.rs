@@ -10,6 +10,7 @@ use common::{Authority, Sealer, endpoint, exchange_keys, keyset, request, start,
 use ntp_nts_ke::client::{Report, exchange};
 use ntp_nts_ke::failure::Failure;
 use ntp_nts_ke::server::{Bound, CertificatePaths, EndpointConfig, PreparedEndpoint, StartError};
+use ntp_types::path::InterfaceName;
 
 fn port_in_response(report: Report) -> Option<u16> {
     report.outcome.expect("keys").port
@@ -44,7 +45,8 @@ fn endpoints_are_changed_added_and_removed_without_interruption() {
         .server
         .set_endpoints(prepared(vec![changed.clone(), second.clone()]));
     assert!(problems.is_empty(), "{problems:?}");
-    let addresses: Vec<_> = running.server.addresses().collect();
+    let addresses = running.server.addresses().map(|it| it.socket);
+    let addresses: Vec<_> = addresses.collect();
     assert_eq!(addresses, [running.address, free]);
     // The thread applies the change asynchronously.
     until("the change", || {
@@ -166,5 +168,37 @@ fn certificates_in_use_are_listed_with_the_expiry_of_their_chains() {
     running.server.reload();
     until("the renewed one is listed", || {
         running.server.certificates()[0].expires == Some(2_524_608_000)
+    });
+}
+
+#[test]
+fn an_endpoint_behind_a_device_is_another_one_than_without_it() {
+    let authority = Authority::new();
+    let on = |device: &str| EndpointConfig {
+        device: InterfaceName::new(device).ok(),
+        ..endpoint(vec![authority.good()])
+    };
+    let mut running = start(on("lo"));
+    assert!(exchange_keys(&running, &authority).outcome.is_ok());
+    let address = running.server.addresses().next().unwrap().to_string();
+    assert!(address.ends_with("%lo"), "{address}");
+    let [problem] = &running
+        .server
+        .set_endpoints(prepared(vec![on("no-such-device"), on("lo")]))[..]
+    else {
+        panic!("one problem");
+    };
+    assert!(problem.to_string().contains("%no-such-device"), "{problem}");
+    // The port that the system chose, without the device.
+    let moved = EndpointConfig {
+        listen: running.address,
+        ..endpoint(vec![authority.good()])
+    };
+    let problems = running.server.set_endpoints(prepared(vec![moved]));
+    assert!(problems.is_empty(), "{problems:?}");
+    let address = running.server.addresses().next().unwrap();
+    assert_eq!((address.socket, address.device), (running.address, None));
+    until("keys", || {
+        exchange_keys(&running, &authority).outcome.is_ok()
     });
 }

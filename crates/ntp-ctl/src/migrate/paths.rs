@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::draft::{Draft, SERVER, SOURCE, Table, quoted};
+use super::draft::{Draft, KEY_EXCHANGE, SERVER, SOURCE, Table, quoted};
 use super::lines::Line;
 use super::table::INVALID;
 
@@ -78,8 +78,12 @@ impl Paths {
             if let Some(dscp) = self.dscp {
                 table.set("dscp", dscp);
             }
-            if let Some(device) = &self.device {
-                table.set("bind-device", quoted(device));
+        }
+        if let Some(device) = &self.device {
+            for section in [SERVER, KEY_EXCHANGE] {
+                for table in draft.tables(section) {
+                    table.set("bind-device", quoted(device));
+                }
             }
         }
     }

@@ -1,7 +1,6 @@
 //! NTS key exchange with our clients: the `[[nts-ke-server]]` sections, and what the server thread
 //! needs from the daemon.
 
-use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +17,7 @@ use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, NTPV4, ServerPolicy};
 use ntp_proto::nts::{Cookie, Keyset, SessionKeys};
 use ntp_proto::wire::v5::draft;
 use ntp_types::event::Event;
+use ntp_types::path::ListenAddress;
 use ntp_types::statistics::KeStatistics;
 use ntp_types::status::{CertificateStatus, KeServerStatus};
 use ntp_udp::wait::{Interest, PollSet};
@@ -37,10 +37,12 @@ pub fn endpoints(config: &Config) -> Vec<EndpointConfig> {
         .iter()
         .map(|section| EndpointConfig {
             listen: section.listen,
+            device: section.device,
             only_ipv6: sections.iter().any(|other| {
                 other.listen.is_ipv4()
                     && other.listen.ip().is_unspecified()
                     && other.listen.port() == section.listen.port()
+                    && other.device == section.device
             }),
             policy: policy(section),
             certificates: certificates(section),
@@ -193,7 +195,7 @@ impl Pollable for KeServer {
 }
 
 /// Logs the addresses that are served now and were not `before`, and the reverse.
-fn log_addresses(server: &Server, before: &[SocketAddr]) {
+fn log_addresses(server: &Server, before: &[ListenAddress]) {
     let now: Vec<_> = server.addresses().collect();
     for &address in before.iter().filter(|it| !now.contains(it)) {
         log::emit(&Event::KeServerStopped { address });

@@ -44,7 +44,7 @@ impl core::fmt::Display for NtsReloadError {
         match self {
             Self::Keyset(problem) => write!(f, "[keyset]: {problem}"),
             Self::KeyExchange(StartError::Listen(address, error))
-                if error.kind() == ErrorKind::PermissionDenied =>
+                if error.kind() == ErrorKind::PermissionDenied && address.device.is_none() =>
             {
                 write!(
                     f,

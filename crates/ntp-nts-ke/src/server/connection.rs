@@ -164,7 +164,7 @@ impl Endpoint {
                 Err(error) if error.kind() == io::ErrorKind::InvalidInput => return,
                 Err(error) => {
                     if !core::mem::replace(&mut failing, true) {
-                        let address = self.config().listen;
+                        let address = self.config().address();
                         (self.shared.on_event)(&Event::CannotAccept(address, error.to_string()));
                     }
                     sleep(ACCEPT_RETRY_DELAY).await;

@@ -6,10 +6,11 @@
 //! connections finish.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ntp_types::path::ListenAddress;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
@@ -28,7 +29,7 @@ pub(super) enum Command {
 /// How to get an endpoint into its new state.
 pub(super) enum EndpointChange {
     /// It is unchanged.
-    Keep(SocketAddr),
+    Keep(ListenAddress),
     /// It applies to new connections.
     Change(EndpointConfig, Certificates),
     /// It is a new endpoint.
@@ -45,7 +46,7 @@ pub(super) struct Endpoints {
 
 /// An endpoint that accepts connections until this is dropped.
 struct OpenEndpoint {
-    listen: SocketAddr,
+    address: ListenAddress,
     endpoint: Rc<Endpoint>,
     accept_task: AbortHandle,
 }
@@ -95,9 +96,9 @@ impl Endpoints {
         let mut before = core::mem::take(&mut self.open);
         for change in changes {
             match change {
-                EndpointChange::Keep(listen) => self.open.extend(take(&mut before, listen)),
+                EndpointChange::Keep(address) => self.open.extend(take(&mut before, address)),
                 EndpointChange::Change(config, certificates) => {
-                    if let Some(open) = take(&mut before, config.listen) {
+                    if let Some(open) = take(&mut before, config.address()) {
                         open.endpoint.change(config, certificates);
                         self.open.push(open);
                     }
@@ -105,11 +106,11 @@ impl Endpoints {
                 EndpointChange::Add(config, listener, certificates) => {
                     certificates.report(&*self.shared.on_event);
                     let listener = tokio::net::TcpListener::from_std(listener)?;
-                    let listen = config.listen;
+                    let address = config.address();
                     let endpoint = Endpoint::new(config, certificates, Rc::clone(&self.shared));
                     let accept = tokio::task::spawn_local(Rc::clone(&endpoint).accept(listener));
                     self.open.push(OpenEndpoint {
-                        listen,
+                        address,
                         endpoint,
                         accept_task: accept.abort_handle(),
                     });
@@ -134,7 +135,7 @@ impl Endpoints {
     }
 }
 
-fn take(endpoints: &mut Vec<OpenEndpoint>, listen: SocketAddr) -> Option<OpenEndpoint> {
-    let index = endpoints.iter().position(|open| open.listen == listen)?;
+fn take(endpoints: &mut Vec<OpenEndpoint>, address: ListenAddress) -> Option<OpenEndpoint> {
+    let index = endpoints.iter().position(|open| open.address == address)?;
     Some(endpoints.swap_remove(index))
 }

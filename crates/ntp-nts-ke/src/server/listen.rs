@@ -7,8 +7,11 @@
 //! its sockets, too (`fchown`), or it can never bind an address beside them.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
+use std::os::fd::AsFd;
 
+use ntp_types::path::{ListenAddress, NetworkPath};
+use ntp_udp::choose_path;
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, bind, ipproto, listen as start, socket_with, sockopt,
 };
@@ -21,9 +24,10 @@ const BACKLOG: i32 = 4096;
 /// wildcard also accepts IPv4 unless `only_ipv6` is set.
 ///
 /// # Errors
-/// Those of the operating system: `EAFNOSUPPORT` if this kernel lacks the family.
+/// Those of the operating system: `EAFNOSUPPORT` if this kernel lacks the family, `ENODEV` if the
+/// device does not exist.
 pub(super) fn listen(
-    address: SocketAddr,
+    address: ListenAddress,
     only_ipv6: bool,
     beside: &[&TcpListener],
 ) -> io::Result<TcpListener> {
@@ -38,7 +42,12 @@ pub(super) fn listen(
     listener
 }
 
-fn open(address: SocketAddr, only_ipv6: bool, share: bool) -> io::Result<TcpListener> {
+fn open(address: ListenAddress, only_ipv6: bool, share: bool) -> io::Result<TcpListener> {
+    let path = NetworkPath {
+        device: address.device,
+        ..NetworkPath::default()
+    };
+    let address = address.socket;
     let family = if address.is_ipv4() {
         AddressFamily::INET
     } else {
@@ -46,6 +55,8 @@ fn open(address: SocketAddr, only_ipv6: bool, share: bool) -> io::Result<TcpList
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    // Before the address is bound, which may be in use behind another device. Connections inherit it.
+    choose_path(socket.as_fd(), address, &path)?;
     // Lingering connections of an earlier run must not block the port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if address.is_ipv6() {

@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{Cookie, SessionKeys};
+use ntp_types::path::{InterfaceName, ListenAddress};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -53,6 +54,8 @@ pub use connection::{Counters, MAX_CLIENT_OCTETS};
 pub struct EndpointConfig {
     /// Address and port to listen on.
     pub listen: SocketAddr,
+    /// Network interface or VRF whose clients are served; `None` for those of all interfaces.
+    pub device: Option<InterfaceName>,
     /// Whether the IPv6 wildcard leaves IPv4 to another endpoint.
     pub only_ipv6: bool,
     /// Negotiation policy.
@@ -61,6 +64,25 @@ pub struct EndpointConfig {
     pub certificates: Vec<CertificatePaths>,
     /// Limits for clients.
     pub limits: Limits,
+}
+
+impl EndpointConfig {
+    /// What identifies the endpoint.
+    pub fn address(&self) -> ListenAddress {
+        ListenAddress {
+            socket: self.listen,
+            device: self.device,
+        }
+    }
+
+    /// The same with the port that the system chose.
+    fn address_of(&self, listener: &TcpListener) -> io::Result<ListenAddress> {
+        let socket = listener.local_addr()?;
+        Ok(ListenAddress {
+            socket,
+            ..self.address()
+        })
+    }
 }
 
 /// The files of a certificate.
@@ -117,7 +139,7 @@ pub enum Event {
     /// All users of the machine may read or write the file of a private key that was renewed.
     ExposedKey(PathBuf),
     /// Accepting connections fails, with the error; reported once until it succeeds again.
-    CannotAccept(SocketAddr, String),
+    CannotAccept(ListenAddress, String),
 }
 
 /// A certificate that cannot be used.
@@ -134,8 +156,10 @@ pub struct BadCertificate {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Listening on the address failed.
-    #[error("cannot listen on {0} (TCP) for key exchange: {1} (see listen in [[nts-ke-server]])")]
-    Listen(SocketAddr, io::Error),
+    #[error(
+        "cannot listen on {0} (TCP) for key exchange: {1} (see listen and bind-device in [[nts-ke-server]])"
+    )]
+    Listen(ListenAddress, io::Error),
     /// A certificate cannot be used.
     #[error("{0} (see [[nts-ke-server]])")]
     Certificate(BadCertificate),
@@ -172,8 +196,8 @@ impl PreparedEndpoint {
         } = self;
         let others = others.filter(|(other, _)| overlap(&config, other));
         let beside: Vec<_> = others.map(|(_, listener)| listener).collect();
-        let listener = listen::listen(config.listen, config.only_ipv6, &beside)
-            .map_err(|error| StartError::Listen(config.listen, error))?;
+        let listener = listen::listen(config.address(), config.only_ipv6, &beside)
+            .map_err(|error| StartError::Listen(config.address(), error))?;
         let certificates = certificates.map_err(StartError::Certificate)?;
         Ok((config, listener, certificates))
     }
@@ -199,8 +223,8 @@ impl Bound {
             let others = bound.endpoints.iter().map(|(other, it, _)| (other, it));
             match PreparedEndpoint::read(config.clone()).open(others) {
                 Ok(endpoint) => bound.endpoints.push(endpoint),
-                Err(StartError::Listen(address, error)) if lacks_ipv6(address, &error) => {
-                    bound.without_ipv6.push((address, None));
+                Err(StartError::Listen(address, error)) if lacks_ipv6(address.socket, &error) => {
+                    bound.without_ipv6.push((address.socket, None));
                     bound.bind_ipv4_wildcard(config)?;
                 }
                 Err(error) => return Err(error),
@@ -247,10 +271,10 @@ impl Bound {
     }
 
     /// Bound addresses, in the order of the endpoints.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
         self.endpoints
             .iter()
-            .filter_map(|(_, listener, _)| listener.local_addr().ok())
+            .filter_map(|(config, listener, _)| config.address_of(listener).ok())
     }
 
     /// Starts the server's thread, with cookies from `sealer`. Events are passed to `on_event`, on
@@ -361,8 +385,8 @@ impl Server {
         let mut errors = Vec::new();
         let mut changes = Vec::new();
         let is_wanted = |endpoint: &EndpointHandle| {
-            let mut addresses = prepared.iter().map(|wanted| wanted.config.listen);
-            addresses.any(|address| address == endpoint.config.listen)
+            let mut addresses = prepared.iter().map(|wanted| wanted.config.address());
+            addresses.any(|address| address == endpoint.config.address())
         };
         // Closed first: a new endpoint may need the address, for example as part of a wildcard.
         for endpoint in self.endpoints.extract_if(.., |it| !is_wanted(it)) {
@@ -370,18 +394,18 @@ impl Server {
             let _ = rustix::net::shutdown(&endpoint.listener, rustix::net::Shutdown::Both);
         }
         for wanted in prepared {
-            let listen = wanted.config.listen;
+            let address = wanted.config.address();
             let mut existing = self.endpoints.iter_mut();
-            let change = match existing.find(|endpoint| endpoint.config.listen == listen) {
+            let change = match existing.find(|endpoint| endpoint.config.address() == address) {
                 Some(endpoint) if endpoint.config == wanted.config => {
-                    Ok(EndpointChange::Keep(listen))
+                    Ok(EndpointChange::Keep(address))
                 }
                 Some(endpoint) => endpoint.change(wanted),
                 None => self.add(wanted),
             };
             changes.push(change.unwrap_or_else(|error| {
                 errors.push(error);
-                EndpointChange::Keep(listen)
+                EndpointChange::Keep(address)
             }));
         }
         // If the thread has ended, the owner learns it from the descriptor.
@@ -399,8 +423,9 @@ impl Server {
     }
 
     /// Addresses it listens on.
-    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        (self.endpoints.iter()).filter_map(|endpoint| endpoint.listener.local_addr().ok())
+    pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter_map(|it| it.config.address_of(&it.listener).ok())
     }
 
     /// Counts of connections by outcome.
@@ -452,7 +477,8 @@ fn overlap(one: &EndpointConfig, other: &EndpointConfig) -> bool {
         ours.ip().is_unspecified()
             && (ours.is_ipv4() == theirs.is_ipv4() || (ours.is_ipv6() && !wildcard.only_ipv6))
     };
-    one.listen.port() == other.listen.port()
+    one.device == other.device
+        && one.listen.port() == other.listen.port()
         && one.listen.port() != 0
         && one.listen != other.listen
         && (covers(one, other) || covers(other, one))

@@ -111,6 +111,7 @@ impl CookieSealer for Sealer {
 pub(crate) fn endpoint(certificates: Vec<CertificatePaths>) -> EndpointConfig {
     EndpointConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
+        device: None,
         only_ipv6: false,
         policy: ServerPolicy {
             protocols: vec![NTPV4],
@@ -142,7 +143,7 @@ pub(crate) fn start(endpoint: EndpointConfig) -> Running {
 
 pub(crate) fn start_with(endpoint: EndpointConfig, keyset: Keyset) -> Running {
     let bound = Bound::bind(vec![endpoint]).unwrap();
-    let address = bound.addresses().next().unwrap();
+    let address = bound.addresses().next().unwrap().socket;
     let events = Arc::<Mutex<Vec<Event>>>::default();
     let sink = Arc::clone(&events);
     let server = bound

@@ -279,19 +279,19 @@ macro_rules! daemon_events {
             /// NTS keys are given out at an address.
             ke_server_started = KeServerStarted {
                 /// The address (TCP).
-                address: SocketAddr,
+                address: ListenAddress,
             } Severity::Info => "serving NTS key exchange at {address}";
 
             /// NTS keys are not given out any more at an address.
             ke_server_stopped = KeServerStopped {
                 /// The address (TCP).
-                address: SocketAddr,
+                address: ListenAddress,
             } Severity::Info => "serving NTS key exchange at {address} ended";
 
             /// No connection can be accepted; reported once until one is.
             ke_accept_failed = KeAcceptFailed {
                 /// The address (TCP).
-                address: SocketAddr,
+                address: ListenAddress,
                 /// What the operating system reported.
                 error: String,
             } Severity::Warning => "NTS key exchange at {address}: no connection can be accepted: {error}; trying again";

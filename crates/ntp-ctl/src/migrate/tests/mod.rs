@@ -558,7 +558,7 @@ fn paths_apply_to_the_sources_and_servers_that_they_fit() {
     let toml = migrated(
         Dialect::Chrony,
         "dscp 46\nbindacqaddress 192.0.2.9\nbinddevice vrf-red\nserver 192.0.2.1\n\
-         server 2001:db8::1\npool a.example\nallow\n",
+         server 2001:db8::1\npool a.example\nallow\nntsservercert /c\nntsserverkey /k\n",
     );
     let sections: Vec<_> = toml.split("[[").collect();
     let of = |text: &str| *sections.iter().find(|it| it.contains(text)).unwrap();
@@ -572,10 +572,14 @@ fn paths_apply_to_the_sources_and_servers_that_they_fit() {
         "{toml}"
     );
     assert_eq!(toml.matches("dscp = 46\n").count(), 4, "{toml}");
-    assert!(
-        of("server]]").contains("bind-device = \"vrf-red\"\n"),
-        "{toml}"
-    );
+    for section in ["server]]", "nts-ke-server]]"] {
+        let section = sections.iter().filter(|it| it.starts_with(section));
+        let device = "bind-device = \"vrf-red\"\n";
+        assert!(
+            section.clone().count() > 0 && section.clone().all(|it| it.contains(device)),
+            "{toml}"
+        );
+    }
     let toml = migrated(
         Dialect::Ntpd,
         "server 192.0.2.1\ndscp 10\nrestrict default ignore\n",
