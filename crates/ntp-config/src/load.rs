@@ -8,6 +8,7 @@
 //! `files` are the only ones of the crate that access the file system.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
@@ -116,7 +117,7 @@ fn finish(
     for diagnostic in config
         .sources
         .iter()
-        .filter_map(|source| check_authority(&source.kind))
+        .flat_map(|source| check_authorities(&source.kind))
     {
         cx.report(diagnostic);
     }
@@ -221,12 +222,23 @@ fn check_secrets(config: &Config) -> Vec<Diagnostic> {
     checked.collect()
 }
 
-/// Checks the file of additional certificate authorities of a source. As in upstream, an
+/// Checks the files of additional certificate authorities of a source. As in upstream, an
 /// unreadable file makes the configuration invalid: without it the source would fail later,
 /// with a less clear message. Certificates are decoded where they are used.
-fn check_authority(kind: &SourceKind) -> Option<Diagnostic> {
-    let Located { value: path, place } = kind.key_exchange()?.certificate_authority.as_ref()?;
+fn check_authorities(kind: &SourceKind) -> impl Iterator<Item = Diagnostic> {
+    let exchange = kind.key_exchange().into_iter();
+    let authorities = exchange.flat_map(|it| &it.certificate_authorities);
+    authorities.filter_map(check_authority)
+}
+
+fn check_authority(authority: &Located<PathBuf>) -> Option<Diagnostic> {
+    let Located { value: path, place } = authority;
     let quoted = quote(&path.to_string_lossy(), '`');
+    if path.is_dir() {
+        let error = fs::read_dir(path).err()?;
+        let problem = format!("cannot read the certificate authorities in {quoted}: {error}");
+        return Some(Diagnostic::error(place.clone(), problem));
+    }
     let problem = match ntp_files::read_text(path, MAX_TEXT) {
         Err(error) => format!("cannot read the certificate authority {quoted}: {error}"),
         Ok(text) => {

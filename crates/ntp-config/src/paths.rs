@@ -12,10 +12,12 @@ use crate::source::{SourceConfig, SourceKind};
 pub(crate) type KeyedPath<'a> = (&'static str, &'a Path);
 
 impl SourceConfig {
-    /// The file of certificate authorities for this source, in addition to the system's.
-    pub fn certificate_authority(&self) -> Option<&Path> {
-        let authority = self.kind.key_exchange()?.certificate_authority.as_ref()?;
-        Some(authority.value.as_path())
+    /// The files and directories of certificate authorities for this source, in addition to the
+    /// system's.
+    pub fn certificate_authorities(&self) -> impl Iterator<Item = &Path> {
+        let exchange = self.kind.key_exchange().into_iter();
+        let authorities = exchange.flat_map(|it| &it.certificate_authorities);
+        authorities.map(|authority| authority.value.as_path())
     }
 }
 
@@ -25,7 +27,7 @@ impl Config {
         let authorities = self
             .sources
             .iter()
-            .filter_map(SourceConfig::certificate_authority);
+            .flat_map(SourceConfig::certificate_authorities);
         let authorities = authorities.map(|path| ("certificate-authority in [[source]]", path));
         let secret = self.keyset.shared_secret_path.iter();
         let secret = secret.map(|path| ("shared-secret-path in [keyset]", path.value.as_path()));

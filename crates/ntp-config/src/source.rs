@@ -290,8 +290,8 @@ section! {
     /// How a key exchange server is found and verified.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct KeyExchange: Default = "source" ["nts", "nts-pool"] then check_authorities {
-        certificate_authority: Option<Located<PathBuf>> = value::located_path => optional,
-            "certificate-authority" "path" "none" "PEM file of certificate authorities that are trusted in addition to the system's.";
+        certificate_authorities: Vec<Located<PathBuf>> = |cx, value| value::one_or_more(cx, value, value::located_path) => or(Vec::new()),
+            "certificate-authority" "path, or list of paths" "[]" "Certificate authorities that are trusted in addition to the system's: PEM files, and directories of such files.";
         system_authorities: Located<bool> = located_boolean => or(true.into()),
             "system-authorities" "boolean" "true" "Whether the system's certificate authorities are trusted for this source. `false`: only those in `certificate-authority` are, so that no public authority can vouch for another server.";
         srv_resolution: bool = value::boolean => or(false),
@@ -308,7 +308,7 @@ fn located_boolean(cx: &mut Context, value: &Value<'_>) -> Option<Located<bool>>
 
 fn check_authorities(cx: &mut Context, exchange: KeyExchange) -> KeyExchange {
     let Located { value, place } = &exchange.system_authorities;
-    if !value && exchange.certificate_authority.is_none() {
+    if !value && exchange.certificate_authorities.is_empty() {
         let message =
             "`system-authorities = false` without `certificate-authority`: no server is trusted";
         let help = "name the PEM file of the authority that is trusted alone: `certificate-authority = \"/etc/ntpd-rs/ca.pem\"`";

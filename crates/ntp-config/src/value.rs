@@ -279,6 +279,18 @@ pub(crate) fn array<'t, T>(
     )
 }
 
+/// A value, or a list of such values.
+pub(crate) fn one_or_more<T>(
+    cx: &mut Context,
+    value: &Value<'_>,
+    mut convert: impl FnMut(&mut Context, &Value<'_>) -> Option<T>,
+) -> Option<Vec<T>> {
+    if matches!(value.node, DeValue::Array(_)) {
+        return array(cx, value, convert);
+    }
+    convert(cx, value).map(|one| vec![one])
+}
+
 /// The sections `[[name]]`, each read; invalid ones are reported and left out.
 pub(crate) fn sections<'t, T>(
     cx: &mut Context,

@@ -113,7 +113,7 @@ fn each_source_mode_has_its_values_and_defaults() {
         panic!("{nts:?}")
     };
     assert!(nts.key_exchange.srv_resolution);
-    let authority = nts.key_exchange.certificate_authority.as_ref().unwrap();
+    let authority = nts.key_exchange.certificate_authorities.first().unwrap();
     assert_eq!(authority.value, PathBuf::from("/etc/ntpd-rs/ca.pem"));
 
     let SourceKind::NtsPool(nts_pool) = &nts_pool.kind else {

@@ -205,7 +205,7 @@ fn run_command(
                 host,
                 authorities: Authorities {
                     system: !no_system_authorities,
-                    file: ca.as_deref(),
+                    paths: ca.as_slice(),
                 },
                 version: *version,
                 srv: *srv,

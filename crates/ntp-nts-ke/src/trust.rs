@@ -1,4 +1,4 @@
-//! Trusted certificate authorities: those of the system, those of a file, or both.
+//! Trusted certificate authorities: those of the system, those of files, or both.
 //!
 //! Both are read for every key exchange. That costs a few milliseconds in weeks, and an added or
 //! removed authority takes effect without a restart.
@@ -16,14 +16,17 @@ use rustls::pki_types::pem::PemObject;
 pub struct Authorities<'a> {
     /// Whether those of the system are trusted.
     pub system: bool,
-    /// PEM file of those that are trusted alone or in addition.
-    pub file: Option<&'a Path>,
+    /// PEM files, and directories of such files, of those that are trusted alone or in addition.
+    pub paths: &'a [PathBuf],
 }
 
-/// Those of the system, and those of a file.
-impl<'a> From<Option<&'a Path>> for Authorities<'a> {
-    fn from(file: Option<&'a Path>) -> Self {
-        Self { system: true, file }
+/// Those of the system, and those of files.
+impl<'a> From<&'a [PathBuf]> for Authorities<'a> {
+    fn from(paths: &'a [PathBuf]) -> Self {
+        Self {
+            system: true,
+            paths,
+        }
     }
 }
 
@@ -36,7 +39,7 @@ pub struct Trust {
 /// Why there are no trusted authorities.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrustError {
-    /// The additional file cannot be used.
+    /// An additional file or directory cannot be used.
     #[error("the certificate authorities in {file} cannot be used: {1}", file = .0.display())]
     File(PathBuf, String),
     /// Those of the system are not trusted, and there is no file.
@@ -52,11 +55,11 @@ pub enum TrustError {
 }
 
 impl Trust {
-    /// Loads the system's authorities, unless only the others are trusted, and those in a PEM file.
+    /// Loads the system's authorities, unless only the others are trusted, and those in PEM files.
     ///
     /// # Errors
-    /// If the file cannot be read or contains no certificate, or if there are no authorities at
-    /// all.
+    /// If a file or directory cannot be read or contains no certificate, or if there are no
+    /// authorities at all.
     pub fn load(authorities: Authorities<'_>) -> Result<Self, TrustError> {
         let mut roots = RootCertStore::empty();
         let mut errors = Vec::new();
@@ -65,9 +68,13 @@ impl Trust {
             roots.add_parsable_certificates(system.certs);
             errors = system.errors;
         }
-        if let Some(path) = authorities.file {
-            let cannot = |problem: String| TrustError::File(path.to_owned(), problem);
-            let authorities = certificates(path).map_err(cannot)?;
+        for path in authorities.paths {
+            let cannot = |problem: String| TrustError::File(path.clone(), problem);
+            let authorities = if path.is_dir() {
+                certificates_below(path).map_err(cannot)?
+            } else {
+                certificates(path).map_err(cannot)?
+            };
             let (added, ignored) = roots.add_parsable_certificates(authorities);
             if added == 0 {
                 return Err(cannot(format!(
@@ -87,6 +94,21 @@ impl Trust {
             roots: Arc::new(roots),
         })
     }
+}
+
+/// Reads the certificates of a directory, at least one. Its other files are ignored, as other
+/// programs do: the directories of `openssl rehash` have lists of revoked certificates, too.
+fn certificates_below(directory: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let entries = std::fs::read_dir(directory).map_err(|error| error.to_string())?;
+    let files = entries.flatten().map(|entry| entry.path());
+    let all: Vec<_> = files
+        .flat_map(|path| certificates(&path))
+        .flatten()
+        .collect();
+    if all.is_empty() {
+        return Err("no file with a certificate found".into());
+    }
+    Ok(all)
 }
 
 /// Reads the certificates of a PEM file, at least one.

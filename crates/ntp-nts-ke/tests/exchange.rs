@@ -4,7 +4,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpListener};
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use common::{Authority, NOW, Running, endpoint, exchange_keys, keyset, request, start};
@@ -136,17 +136,15 @@ fn an_unknown_authority_is_reported_by_name() {
         panic!("{failure}");
     };
     assert_eq!(issuer, authority.name());
-    assert!(
-        Trust::load(Some(other.directory.path().join("missing.pem").as_path()).into()).is_err()
-    );
+    assert!(Trust::load([other.directory.path().join("missing.pem")][..].into()).is_err());
 }
 
 #[test]
 fn one_authority_can_be_trusted_alone() {
     let (public, own) = (Authority::new(), Authority::new());
-    let load = |system, file: Option<&Path>| Trust::load(Authorities { system, file });
-    assert!(load(false, Some(&own.path())).is_ok());
-    assert_eq!(load(false, None).unwrap_err(), TrustError::NoFile);
+    let load = |system, paths: &[PathBuf]| Trust::load(Authorities { system, paths });
+    assert!(load(false, &[own.path()]).is_ok());
+    assert_eq!(load(false, &[]).unwrap_err(), TrustError::NoFile);
     let running = start(endpoint(vec![public.good()]));
     let path = own.path();
     let mut request = request("127.0.0.1", running.address.port(), &path);
@@ -155,9 +153,17 @@ fn one_authority_can_be_trusted_alone() {
         failure(exchange(&request)),
         Failure::UnknownIssuer(_)
     ));
-    let path = public.path();
-    request.authorities.file = Some(&path);
+    // One of several, and one of a directory with other files.
+    let several = [own.path(), public.path()];
+    request.authorities.paths = &several;
     assert!(exchange(&request).outcome.is_ok());
+    let directory = public.directory.path().to_owned();
+    std::fs::write(directory.join("README"), "no certificate").unwrap();
+    let directory = [directory];
+    request.authorities.paths = &directory;
+    assert!(exchange(&request).outcome.is_ok());
+    let empty = tempfile::tempdir().unwrap();
+    assert!(load(true, &[empty.path().to_owned()]).is_err());
 }
 
 #[test]
@@ -196,7 +202,7 @@ fn a_wrong_clock_is_tolerated_within_limits_and_the_chain_is_reverified() {
     let presented = lenient.presented.unwrap();
     let assumed = presented.assumed_time().unwrap();
     assert!((NOW - 366 * DAY..NOW).contains(&assumed), "{assumed}");
-    let trust = Trust::load(Some(path.as_path()).into()).unwrap();
+    let trust = Trust::load([path.clone()][..].into()).unwrap();
     assert_eq!(presented.reverify(&trust, NOW), Ok(()));
     let expired = presented.reverify(&trust, NOW + 366 * DAY);
     assert_eq!(
@@ -245,7 +251,7 @@ fn leniency_applies_to_the_validity_period_only() {
     request.time = TimeBounds::within(NOW, u64::MAX, u64::MAX, 0);
     assert!(exchange(&request).outcome.is_err());
     let wrong = other.path();
-    request.authorities.file = Some(&wrong);
+    request.authorities.paths = std::slice::from_ref(&wrong);
     assert!(exchange(&request).outcome.is_err());
 }
 

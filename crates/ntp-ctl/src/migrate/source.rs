@@ -109,9 +109,9 @@ impl Source {
         let set = self.certificate_set.as_deref();
         let why = if !self.nts {
             "only for a source with `nts`"
-        } else if let Some(path) = certificates(set.unwrap_or("0")) {
+        } else if let Some(paths) = certificates(set.unwrap_or("0")) {
             let key = "certificate-authority";
-            self.keys.push(("certset", key, quoted(&path)));
+            self.keys.push(("certset", key, paths));
             return None;
         } else {
             "no certificates are configured for this set"
@@ -119,8 +119,8 @@ impl Source {
         set.map(|_| why)
     }
 
-    /// The section, and what it cannot express. `certificates` finds the file of a set of
-    /// certificate authorities.
+    /// The section, and what it cannot express. `certificates` finds the files of a set of
+    /// certificate authorities, as a value of TOML.
     fn into_table(
         mut self,
         line: &Line<'_>,

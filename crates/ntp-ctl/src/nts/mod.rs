@@ -22,6 +22,7 @@ mod report;
 mod text;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ntp_config::{Address, NTP_PORT, NTS_KE_PORT};
@@ -133,7 +134,7 @@ fn perform(
             report.problem = Some(Problem::of_exchange(
                 &failure,
                 address,
-                check.authorities.file,
+                check.authorities.paths.first().map(PathBuf::as_path),
             ));
             return Ok(report);
         }
@@ -144,7 +145,11 @@ fn perform(
         .and_then(|addresses| query(result, &addresses, &mut client, &mut report));
     // The time of a server with an invalid certificate is a hint about the local clock.
     if let Some(failure) = validity_failure {
-        let mut problem = Problem::of_exchange(&failure, address, check.authorities.file);
+        let mut problem = Problem::of_exchange(
+            &failure,
+            address,
+            check.authorities.paths.first().map(PathBuf::as_path),
+        );
         if let Ok(measurement) = &measurement {
             let offset = measurement.offset.as_seconds_f64();
             problem.compare_clocks(&report.certificates, clock, offset);

@@ -1,9 +1,10 @@
-//! Checks, off the timekeeping thread, that a file that a call names can be read.
+//! Checks, off the timekeeping thread, that files that a call names can be read.
 //!
 //! The file system may not answer. The caller gets an error after [`CHECK_LIMIT`], and the thread
 //! stays until its system call returns. At most [`MAX_THREADS`] of them exist; what would need a
 //! further one is refused at once.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use ntp_control_api::control::methods::Error;
@@ -25,7 +26,7 @@ const MAX_THREADS: usize = 4;
 /// Calls of type `C` that wait for the check of a file.
 #[derive(Debug)]
 pub(super) struct FileChecks<C> {
-    check: fn(&Path) -> Outcome<()>,
+    check: fn(&[PathBuf]) -> Outcome<()>,
     running: Vec<Running<C>>,
     /// Calls whose check could not be started.
     refused: Vec<(C, Outcome<()>)>,
@@ -41,7 +42,7 @@ struct Running<C> {
 
 impl<C> FileChecks<C> {
     /// Checks files with `check`, on threads.
-    pub(super) fn new(check: fn(&Path) -> Outcome<()>) -> Self {
+    pub(super) fn new(check: fn(&[PathBuf]) -> Outcome<()>) -> Self {
         Self {
             check,
             running: Vec::new(),
@@ -49,14 +50,14 @@ impl<C> FileChecks<C> {
         }
     }
 
-    /// Begins to check the file at `path`, on which `call` depends.
-    pub(super) fn start(&mut self, path: PathBuf, call: C, now: Monotonic) {
+    /// Begins to check the files at `paths`, on which `call` depends.
+    pub(super) fn start(&mut self, paths: Vec<PathBuf>, call: C, now: Monotonic) {
         if self.running.len() >= MAX_THREADS {
             self.refused.push((call, Err(not_in_time())));
             return;
         }
         let check = self.check;
-        match Background::start("file check", Profile::Files, move || check(&path)) {
+        match Background::start("file check", Profile::Files, move || check(&paths)) {
             Ok(thread) => self.running.push(Running {
                 thread,
                 deadline: now + CHECK_LIMIT,
@@ -109,14 +110,22 @@ impl<C> FileChecks<C> {
     }
 }
 
-/// Checks that a file of certificate authorities can be read inside the sandbox.
-pub(super) fn check_authority(path: &Path) -> Outcome<()> {
+/// Checks that files and directories of certificate authorities can be read inside the sandbox.
+pub(super) fn check_authorities(paths: &[PathBuf]) -> Outcome<()> {
+    paths.iter().try_for_each(|path| check_authority(path))
+}
+
+fn check_authority(path: &Path) -> Outcome<()> {
+    let open = |path: &Path| match path.is_dir() {
+        true => fs::read_dir(path).map(drop),
+        false => RegularFile::open(path).map(drop),
+    };
     let file = path.display();
     let reason = if !sandbox::can_read(path) {
         format!(
             "certificate-authority: {file} is not accessible inside the sandbox: put it below /etc, or into the configuration file and restart the daemon"
         )
-    } else if let Err(error) = RegularFile::open(path) {
+    } else if let Err(error) = open(path) {
         format!("certificate-authority: the daemon cannot read {file}: {error}")
     } else {
         return Ok(());
@@ -137,7 +146,7 @@ mod tests {
     use super::*;
 
     /// A file system that never answers.
-    fn hanging(_: &Path) -> Outcome<()> {
+    fn hanging(_: &[PathBuf]) -> Outcome<()> {
         loop {
             thread::park();
         }
@@ -149,7 +158,7 @@ mod tests {
         let start = Monotonic::default();
         let mut set = PollSet::new();
         for call in 0..=MAX_THREADS {
-            checks.start("/mnt/ca.pem".into(), call, start);
+            checks.start(vec!["/mnt/ca.pem".into()], call, start);
         }
         checks.register(&mut set);
         // The last one would need a further thread.
@@ -165,7 +174,7 @@ mod tests {
         assert!(late.iter().all(|(_, result)| result.is_err()));
         // No call waits any more, and the threads still count.
         assert_eq!(checks.deadline(), None);
-        checks.start("/mnt/ca.pem".into(), 9, start + CHECK_LIMIT);
+        checks.start(vec!["/mnt/ca.pem".into()], 9, start + CHECK_LIMIT);
         assert_eq!(checks.take(&set, start + CHECK_LIMIT).len(), 1);
     }
 }

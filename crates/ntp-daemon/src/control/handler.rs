@@ -129,13 +129,13 @@ impl CommandHandler {
         Scope::Dhcp(settings.dhcp_sources_directory.clone())
     }
 
-    /// Returns the file of certificate authorities that a call names, which must be readable before
+    /// Returns the files of certificate authorities that a call names, which must be readable before
     /// the call is executed. What is wrong with the call itself is found when it is executed.
-    pub(super) fn authority(
+    pub(super) fn authorities(
         &self,
         daemon: &DaemonContext<'_>,
         request: &Request,
-    ) -> Option<PathBuf> {
+    ) -> Option<Vec<PathBuf>> {
         let config = match request {
             Request::AddSource(new) => settings::section("source", &new.settings),
             Request::SetSource(other) => {
@@ -146,7 +146,9 @@ impl CommandHandler {
             _ => return None,
         };
         let source = config.ok()?.sources.pop()?;
-        source.certificate_authority().map(Path::to_owned)
+        let paths = source.certificate_authorities().map(Path::to_owned);
+        let paths: Vec<_> = paths.collect();
+        (!paths.is_empty()).then_some(paths)
     }
 
     /// Executes a permitted call.

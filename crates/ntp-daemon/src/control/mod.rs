@@ -28,7 +28,7 @@ mod reload;
 mod settings;
 
 pub(crate) use clients::client_status;
-use file_check::{FileChecks, check_authority};
+use file_check::{FileChecks, check_authorities};
 use ntp_os_clock::monotonic;
 use ntp_time::Monotonic;
 use ntp_udp::wait::PollSet;
@@ -66,7 +66,7 @@ impl Control {
             listener,
             handler,
             reader,
-            checks: FileChecks::new(check_authority),
+            checks: FileChecks::new(check_authorities),
             reloaded: false,
         }
     }
@@ -98,10 +98,10 @@ impl Control {
                 continue;
             }
             if denied.is_none()
-                && let Some(path) = self.handler.authority(daemon, &call.request)
+                && let Some(paths) = self.handler.authorities(daemon, &call.request)
             {
                 listener.hold(&call);
-                self.checks.start(path, call, monotonic());
+                self.checks.start(paths, call, monotonic());
                 continue;
             }
             let outcome = match denied {

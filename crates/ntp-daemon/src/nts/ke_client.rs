@@ -288,10 +288,10 @@ impl KeClient {
 
     fn authorities(&self, name: &str) -> TrustedAuthorities {
         let settings = self.settings.get(name).map(|(keys, _)| keys);
-        let file = settings.and_then(|it| it.certificate_authority.as_ref());
+        let paths = settings.map_or(&[][..], |it| &it.certificate_authorities);
         TrustedAuthorities {
             system: settings.is_none_or(|it| it.system_authorities.value),
-            file: file.map(|file| file.value.clone()),
+            paths: paths.iter().map(|path| path.value.clone()).collect(),
         }
     }
 
@@ -519,14 +519,14 @@ impl Pollable for KeClient {
 /// The authorities that a source trusts.
 struct TrustedAuthorities {
     system: bool,
-    file: Option<PathBuf>,
+    paths: Vec<PathBuf>,
 }
 
 impl TrustedAuthorities {
     fn as_ref(&self) -> Authorities<'_> {
         Authorities {
             system: self.system,
-            file: self.file.as_deref(),
+            paths: &self.paths,
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -160,11 +160,11 @@ pub(crate) fn start_with(endpoint: EndpointConfig, keyset: Keyset) -> Running {
     }
 }
 
-pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a Path) -> Request<'a> {
+pub(crate) fn request<'a>(host: &'a str, port: u16, authority: &'a PathBuf) -> Request<'a> {
     Request {
         host,
         port,
-        authorities: Some(authority).into(),
+        authorities: std::slice::from_ref(authority).into(),
         version: VersionChoice::default(),
         algorithms: &[
             AeadAlgorithm::Aes128GcmSiv,

@@ -64,7 +64,7 @@ impl KeyServer {
         let request = Request {
             host: &self.host,
             port: self.port,
-            authorities: self.authority.as_deref().into(),
+            authorities: self.authority.as_slice().into(),
             version: VersionChoice::default(),
             algorithms: &[self.algorithm],
             path: NetworkPath::default(),

@@ -280,10 +280,7 @@ impl Chrony {
 
     fn source(&mut self, line: &Line<'_>, pool: bool) {
         let authorities = &self.authorities;
-        let certificates = |set: &str| {
-            let found = authorities.iter().find(|(_, known, _)| known == set);
-            found.map(|(_, _, path)| path.clone())
-        };
+        let certificates = |set: &str| paths_of_set(authorities, set);
         source::add(&mut self.draft, line, pool, SOURCE_OPTIONS, &certificates);
     }
 
@@ -474,7 +471,6 @@ impl Chrony {
     fn collect_authorities(&mut self, line: &Line<'_>) {
         if line.directive == "ntstrustedcerts"
             && let Some((set, path)) = authority(line)
-            && !self.authorities.iter().any(|(_, known, _)| known == set)
         {
             let (set, path) = (set.to_owned(), path.to_owned());
             self.authorities.push((line.number, set, path));
@@ -482,17 +478,16 @@ impl Chrony {
     }
 
     fn authority(&mut self, line: &Line<'_>) {
-        if !self.authorities.iter().any(|(at, ..)| *at == line.number) {
-            let why = "a source has a single file of authorities: put all certificates into it";
-            self.draft.unsupported(line, why);
+        if authority(line).is_none() {
+            self.draft.unsupported(line, INVALID);
         }
     }
 
     fn finish(mut self) -> Draft {
         ref_clock::add_all(&mut self.draft, core::mem::take(&mut self.clocks));
         for (line, set, path) in &self.authorities {
-            let path_in_toml = quoted(path);
-            let used = |it: &mut Table| it.get("certificate-authority") == Some(&path_in_toml);
+            let paths = paths_of_set(&self.authorities, set);
+            let used = |it: &mut Table| it.get("certificate-authority") == paths.as_deref();
             if !self.draft.tables(SOURCE).any(used) {
                 let text = format!("ntstrustedcerts {set} {path}");
                 let why = "no source with `nts` uses these certificates";
@@ -544,6 +539,17 @@ fn driver_option(clock: &mut RefClock, mode: &str, option: &str) -> Result<(), &
         ("phc", "pin") => clock.whole("pin", value),
         ("shm", "perm") => Err("a segment that ntpd-rs creates is for its own user and root"),
         _ => Err("unknown option of the driver"),
+    }
+}
+
+/// The files and directories of a set of certificate authorities, as a value of TOML.
+fn paths_of_set(authorities: &[(usize, String, String)], set: &str) -> Option<String> {
+    let of_set = authorities.iter().filter(|(_, known, _)| known == set);
+    let paths: Vec<String> = of_set.map(|(.., path)| quoted(path)).collect();
+    match paths.as_slice() {
+        [] => None,
+        [one] => Some(one.clone()),
+        several => Some(format!("[{}]", several.join(", "))),
     }
 }
 

@@ -297,7 +297,12 @@ fn a_key_file_is_kept_only_if_a_key_can_be_used() {
 fn authorities_are_assigned_to_the_sources_of_their_set() {
     let toml = migrated(
         Dialect::Chrony,
-        "server a nts certset 1\nserver b nts\nserver c\nntstrustedcerts 1 /etc/one.pem\nntstrustedcerts /etc/all.pem\n",
+        "server a nts certset 1\nserver b nts\nserver c\nntstrustedcerts 1 /etc/one.pem\nntstrustedcerts /etc/all.pem\n\
+         server d nts certset 2\nntstrustedcerts 2 /etc/two.pem\nntstrustedcerts 2 /etc/two.d\n",
+    );
+    assert!(
+        toml.contains("address = \"d\"\ncertificate-authority = [\"/etc/two.pem\", \"/etc/two.d\"]\nsystem-authorities = false\n"),
+        "{toml}"
     );
     assert!(
         toml.contains("address = \"a\"\ncertificate-authority = \"/etc/one.pem\"\nsystem-authorities = false\n"),
