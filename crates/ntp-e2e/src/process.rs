@@ -97,6 +97,11 @@ impl Process {
         }
     }
 
+    /// Process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All lines so far, without line ends.
     pub fn lines(&self) -> Vec<String> {
         self.output

@@ -11,7 +11,7 @@ use ntp_e2e::binaries::{Program, workspace_root};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::Network;
 use ntp_e2e::process::{self, Process};
-use ntp_e2e::{peers, scenario};
+use ntp_e2e::{dhcp_server, peers, scenario};
 use tempfile::TempDir;
 
 /// Time limit of a scenario; exceeded only on an overloaded machine.
@@ -228,17 +228,7 @@ fn with_client(client: &str, programs: &[&str]) {
     machine.ip("address flush dev eth0");
     let _time_server = peers::chronyd(&server, 3);
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let mut command = process::command(Some(&server), "dnsmasq");
-    command.args("--keep-in-foreground --conf-file=/dev/null --port=0 --user=root".split(' '));
-    command.args("--interface=eth0 --bind-interfaces --dhcp-authoritative --no-ping".split(' '));
-    command.args([
-        "--dhcp-range=10.77.0.100,10.77.0.150,255.255.255.0,2m",
-        "--pid-file=",
-    ]);
-    command.arg(format!("--dhcp-option=option:ntp-server,{}", server.v4()));
-    let leases = directory.path().join("leases");
-    command.arg(format!("--dhcp-leasefile={}", leases.display()));
-    let _dhcp_server = Process::spawn("dnsmasq", command);
+    let _dhcp_server = dhcp_server::start(&server, directory.path());
 
     let daemon = Program::Daemon.path();
     let mut command = process::command(Some(&machine), "unshare");

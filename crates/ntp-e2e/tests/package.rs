@@ -1,10 +1,10 @@
 //! The Debian package: hardening of its units, installation, upgrade and removal.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Output};
+use std::process::{Command, ExitCode};
 
-use ntp_e2e::binaries;
+use ntp_e2e::binaries::workspace_root;
+use ntp_e2e::debian::{self, Root, run, text};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::scenario;
 
@@ -21,20 +21,9 @@ fn main() -> ExitCode {
             scenario!(a_migration_is_offered_where_there_is_something_to_migrate),
             // Builds the package and installs Debian from the network: takes minutes.
             scenario!(the_package_installs_upgrades_and_purges_cleanly_on_debian).slow(),
+            scenario!(the_rpm_package_installs_upgrades_and_leaves_nothing).slow(),
         ],
     )
-}
-
-fn workspace() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.join("../..")
-        .canonicalize()
-        .expect("the workspace exists")
-}
-
-fn text(output: &Output) -> String {
-    let both = [output.stdout.as_slice(), &output.stderr].concat();
-    String::from_utf8_lossy(&both).into_owned()
 }
 
 fn systemd_analyze_rates_the_units_as_hardened() {
@@ -45,7 +34,7 @@ fn systemd_analyze_rates_the_units_as_hardened() {
     ] {
         let output = Command::new("systemd-analyze")
             .args(["security", "--offline=true", "--no-pager"])
-            .arg(workspace().join("pkg/systemd").join(unit))
+            .arg(workspace_root().join("pkg/systemd").join(unit))
             .output()
             .expect("systemd-analyze starts");
         let text = text(&output);
@@ -61,7 +50,7 @@ fn systemd_analyze_rates_the_units_as_hardened() {
 
 /// Runs the program that reads each kind of file.
 fn the_files_around_the_daemon_are_valid() {
-    let package = workspace().join("pkg");
+    let package = workspace_root().join("pkg");
     let scripts = [
         "acme/ntpd-rs-deploy",
         "dhcp/dhclient",
@@ -123,12 +112,14 @@ fn a_renewed_certificate_is_installed_for_the_daemon() {
     std::fs::write(lineage.join("privkey.pem"), "key").expect("it is written");
     let installed = directory.path().join("tls");
     let hook = |domain: &str| {
-        run(Command::new(workspace().join("pkg/acme/ntpd-rs-deploy"))
-            .env("RENEWED_LINEAGE", &lineage)
-            .env("RENEWED_DOMAINS", "ntp.example www.example")
-            .env("NTPD_RS_DOMAIN", domain)
-            .env("NTPD_RS_TLS", &installed)
-            .env("NTPD_RS_GROUP", "nogroup"));
+        run(
+            Command::new(workspace_root().join("pkg/acme/ntpd-rs-deploy"))
+                .env("RENEWED_LINEAGE", &lineage)
+                .env("RENEWED_DOMAINS", "ntp.example www.example")
+                .env("NTPD_RS_DOMAIN", domain)
+                .env("NTPD_RS_TLS", &installed)
+                .env("NTPD_RS_GROUP", "nogroup"),
+        );
     };
     hook("other.example");
     assert!(!installed.exists(), "of another server");
@@ -142,77 +133,9 @@ fn a_renewed_certificate_is_installed_for_the_daemon() {
     }
 }
 
-/// A Debian root directory, with /proc mounted.
-struct Root(PathBuf);
-
-impl Root {
-    fn make(directory: &Path) -> Self {
-        run(Command::new("debootstrap")
-            // As few packages as possible, to test our dependencies.
-            .args([
-                "--variant=minbase",
-                "--include=adduser,init-system-helpers,systemd",
-                "bookworm",
-            ])
-            .arg(directory)
-            .args(mirror()));
-        run(Command::new("mount")
-            .args(["-t", "proc", "proc"])
-            .arg(directory.join("proc")));
-        Self(directory.to_path_buf())
-    }
-
-    /// Runs a shell script inside. Returns whether it succeeded, and its output.
-    fn sh(&self, script: &str) -> (bool, String) {
-        let output = Command::new("chroot")
-            .arg(&self.0)
-            .args(["/bin/sh", "-ec", script])
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .output()
-            .expect("chroot starts");
-        (output.status.success(), text(&output))
-    }
-
-    /// Runs a shell script that must succeed. Returns its output.
-    fn must(&self, script: &str) -> String {
-        let (succeeded, text) = self.sh(script);
-        assert!(succeeded, "{script}\n{text}");
-        text
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg(self.0.join("proc")).status();
-    }
-}
-
-/// Debian mirror of this machine, if it can be determined.
-fn mirror() -> Option<String> {
-    let sources = std::fs::read_dir("/etc/apt/sources.list.d").ok()?;
-    let texts = sources
-        .flatten()
-        .filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
-    let debian = texts.filter(|text| text.contains("bookworm"));
-    debian
-        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
-        .find_map(|line| line.strip_prefix("URIs:").map(|uri| uri.trim().to_owned()))
-}
-
-/// Runs a command that must succeed, and returns its output.
-fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = text(&output);
-    assert!(output.status.success(), "{command:?}\n{text}");
-    text
-}
-
 /// The packages run the script at their first installation.
 fn a_migration_is_offered_where_there_is_something_to_migrate() {
-    let script = workspace().join("pkg/migrate/offer-migration");
+    let script = workspace_root().join("pkg/migrate/offer-migration");
     let root = tempfile::tempdir().expect("a temporary directory");
     let write = |path: &str, content: &str| {
         let path = root.path().join(path);
@@ -242,15 +165,10 @@ fn a_migration_is_offered_where_there_is_something_to_migrate() {
 }
 
 fn the_package_installs_upgrades_and_purges_cleanly_on_debian() {
-    run(binaries::cargo().args(["xtask", "dist", "--deb", "--profile", "dev"]));
     let directory = tempfile::tempdir().expect("a temporary directory");
-    let root = Root::make(directory.path());
-    let staged = std::fs::read_dir(workspace().join("target/dist")).expect("packages are staged");
-    let package = staged
-        .flatten()
-        .map(|entry| entry.path())
-        .find(|path| path.extension().is_some_and(|extension| extension == "deb"))
-        .expect("there is a package");
+    // As few packages as possible, to test our dependencies.
+    let root = Root::make(directory.path(), "adduser,init-system-helpers,systemd");
+    let package = debian::package("deb");
     std::fs::copy(package, directory.path().join("ntpd-rs.deb")).expect("the package is copied");
 
     // Debian's default client is replaced.
@@ -301,4 +219,48 @@ fn the_package_installs_upgrades_and_purges_cleanly_on_debian() {
     assert_eq!(left, "", "files are left");
     let (user_is_left, _) = root.sh("getent passwd ntpd-rs ntpd-rs-observe");
     assert!(!user_is_left);
+}
+
+/// With Debian's rpm, whose database does not know Debian's packages.
+fn the_rpm_package_installs_upgrades_and_leaves_nothing() {
+    if Command::new("rpm").arg("--version").output().is_err() {
+        return harness::skip("rpm");
+    }
+    let package = debian::package("rpm");
+    let required = run(Command::new("rpm")
+        .args(["-q", "--requires", "-p"])
+        .arg(&package));
+    let paths: Vec<_> = required.lines().filter(|it| it.starts_with('/')).collect();
+    assert!(paths.iter().all(|it| *it == "/bin/sh"), "{required}");
+
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let root = Root::make(directory.path(), "passwd,systemd");
+    let rpm = |arguments: &str| {
+        let mut command = Command::new("rpm");
+        command.args(["--nodeps", "--root"]).arg(directory.path());
+        command.args(arguments.split(' '));
+        if !arguments.starts_with("-e") {
+            command.arg(&package);
+        }
+        run(&mut command)
+    };
+    root.must("echo 'server ntp.example.org' > /etc/chrony.conf");
+    let output = rpm("-i");
+    let offer = "ntp-ctl migrate --write /etc/chrony.conf";
+    assert!(output.contains(offer), "{output}");
+    root.must("ntp-ctl validate; getent passwd ntpd-rs ntpd-rs-observe");
+    root.must("systemctl is-enabled ntpd-rs.service ntpd-rs-networkd.path");
+    root.must("! systemctl is-enabled ntpd-rs-metrics.service");
+
+    root.must("systemctl disable ntpd-rs-networkd.path; echo '# mine' >> /etc/ntpd-rs/ntp.toml");
+    let output = rpm("-U --force");
+    assert!(!output.contains(offer), "{output}");
+    root.must(
+        "! systemctl is-enabled ntpd-rs-networkd.path; grep -q '# mine' /etc/ntpd-rs/ntp.toml",
+    );
+
+    rpm("-e ntpd-rs");
+    root.must("mv /etc/ntpd-rs/ntp.toml.rpmsave /tmp; rmdir /etc/ntpd-rs");
+    let left = root.must("find / -xdev -name '*ntpd-rs*' ! -path '/proc/*'");
+    assert_eq!(left, "", "files are left");
 }
