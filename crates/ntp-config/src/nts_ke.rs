@@ -26,7 +26,7 @@ section! {
         listen: SocketAddr = |cx, value| value::socket_address(cx, value, NTS_KE_PORT) => required,
             "listen" "string" "required" "Address and port (TCP) to listen on, for example `0.0.0.0:4460`.";
         device: Option<InterfaceName> = path::interface => optional,
-            "bind-device" "string" "none" "Network interface or VRF whose clients are served; one address can be served with several, each with its own section. It must exist when the daemon starts. Needs Linux 5.7, or CAP_NET_RAW.";
+            "bind-device" "string" "none" "Network interface or VRF whose clients are served; one address can be served with several, each with its own section. While it does not exist, the address is not served. Needs Linux 5.7, or CAP_NET_RAW.";
         certificate_chain_path: PathBuf = value::path => required,
             "certificate-chain-path" "path" "required" "PEM file with the server's certificate and its chain.";
         private_key_path: PathBuf = value::path => required,

@@ -29,7 +29,7 @@ section! {
         listen: SocketAddr = |cx, value| value::socket_address(cx, value, NTP_PORT) => required,
             "listen" "string" "required" "Address and port to listen on, for example `0.0.0.0:123` or `[::]:123`.";
         device: Option<InterfaceName> = path::interface => optional,
-            "bind-device" "string" "none" "Network interface or VRF whose clients are served; one address can be served with several, each with its own section. It must exist when the daemon starts. Needs Linux 5.7, or CAP_NET_RAW.";
+            "bind-device" "string" "none" "Network interface or VRF whose clients are served; one address can be served with several, each with its own section. While it does not exist, the address is not served. Needs Linux 5.7, or CAP_NET_RAW.";
         dscp: u8 = path::dscp => or(0),
             "dscp" "integer" "0" "Differentiated services code point of the replies, 0 to 63 (RFC 2474).";
         denylist: FilterList = |cx, value| filter_list(cx, value, DENYLIST) => or(FilterList {

@@ -57,6 +57,10 @@ pub fn clock(status: &Status) -> Vec<String> {
                 .into(),
         );
     }
+    let waiting = status.waiting_servers.iter().flatten();
+    findings.extend(waiting.map(|address| {
+        format!("{address} is not served: its `bind-device` does not exist; served when it appears")
+    }));
     findings.extend(local(status));
     findings.extend(fallback(status));
     if status.configured.is_empty() {

@@ -11,11 +11,14 @@ pub(crate) const NONE: &str =
     "No servers configured; add one with `ntp-ctl server add ADDRESS` or [[server]]\n";
 
 pub(crate) fn plain(status: &Status, width: usize) -> String {
-    let mut text = if status.servers.is_empty() {
+    let mut text = if status.servers.is_empty() && status.waiting_servers.is_none() {
         NONE.into()
     } else {
         table(width, &COLUMNS, status, &status.servers)
     };
+    for address in status.waiting_servers.iter().flatten() {
+        text += &format!("{address}: not served, its `bind-device` does not exist\n");
+    }
     if let Some(exchange) = &status.key_exchange {
         text.push('\n');
         text += &key_exchange(exchange, &status.program);

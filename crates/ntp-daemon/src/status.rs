@@ -36,6 +36,7 @@ pub(crate) fn status(driver: &Driver, services: &Services, config_path: Option<S
         configured,
         servers: services.server_status(),
         key_exchange: services.ke_status(),
+        waiting_servers: services.waiting(),
         events: log::event_counts(),
     }
 }

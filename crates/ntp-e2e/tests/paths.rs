@@ -5,10 +5,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use ntp_e2e::daemon::Setup;
+use ntp_e2e::binaries::Program;
+use ntp_e2e::certificates::Authority;
+use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::harness::{self, Arena};
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::{Observation, Source};
+use ntp_e2e::process::Process;
 use ntp_e2e::{peers, scenario};
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
@@ -25,6 +28,7 @@ fn main() -> ExitCode {
             scenario!(servers_with_one_address_behind_two_devices_are_two_sources),
             scenario!(requests_have_the_address_of_their_source),
             scenario!(a_missing_device_is_reported_and_used_when_it_appears),
+            scenario!(time_and_keys_are_served_behind_each_device_and_behind_one_that_appears_late),
         ],
     )
 }
@@ -143,5 +147,59 @@ fn a_missing_device_is_reported_and_used_when_it_appears() {
     daemon.wait_until(LIMIT, "the second server", |observation| {
         answers(observation, &name)
     });
+    assert_eq!(daemon.stop().code(), Some(0));
+}
+
+fn time_and_keys_are_served_behind_each_device_and_behind_one_that_appears_late() {
+    let arrangement = Arrangement::new();
+    let Arrangement {
+        client: server,
+        servers: clients,
+        networks,
+    } = &arrangement;
+    server.ip("link delete eth1");
+    let authority = Authority::new();
+    let own = [server.v4(), SECOND.into()].map(|address| address.to_string());
+    let mut setup = Setup::new(1)
+        .unsteered()
+        .synchronization("local-stratum = 1");
+    for (device, name) in ["eth0", "eth1"].iter().zip(&own) {
+        let bind = format!("bind-device = \"{device}\"");
+        let certificate = authority.issue(device, std::slice::from_ref(name));
+        let keys = certificate.ke_server_section("0.0.0.0:4460", &bind);
+        setup = setup.with(&format!(
+            "[[server]]\nlisten = \"0.0.0.0:123\"\n{bind}\n{keys}"
+        ));
+    }
+    let mut daemon = setup.start(Some(server));
+    let served = |daemon: &mut Daemon, device: &str| {
+        for (event, port) in [("server_started", 123), ("ke_server_started", 4460)] {
+            let address = format!("0.0.0.0:{port}%{device}");
+            (daemon.process).wait_for_event(LIMIT, event, &[("address", &address)]);
+        }
+    };
+    served(&mut daemon, "eth0");
+    let waiting = ["0.0.0.0:123%eth1", "0.0.0.0:4460%eth1"];
+    for address in waiting {
+        (daemon.process).wait_for_event(LIMIT, "server_waiting", &[("address", address)]);
+    }
+    for command in ["explain", "servers"] {
+        let (code, text) = setup.ntp_ctl(&[command]);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(waiting.iter().all(|it| text.contains(it)), "{text}");
+    }
+    networks[1].attach(server, "eth1", SECOND);
+    served(&mut daemon, "eth1");
+    let (_, text) = setup.ntp_ctl(&["explain"]);
+    assert!(!text.contains("bind-device"), "{text}");
+    // Each network gets its own certificate and an authenticated reply.
+    for (client, address) in clients.iter().zip(&own) {
+        let mut check = setup.command(Some(client), Program::Ctl);
+        check
+            .args(["nts", "check", address, "--no-system-authorities", "--ca"])
+            .arg(authority.path());
+        let (code, text) = Process::spawn("ntp-ctl nts check", check).outcome();
+        assert_eq!(code, Some(0), "{text}");
+    }
     assert_eq!(daemon.stop().code(), Some(0));
 }

@@ -61,6 +61,9 @@ record! {
         servers: Vec<ServerStatus>,
         /// The NTS key exchange server; absent if there is none.
         key_exchange: Option<KeServerStatus>,
+        /// Addresses of time and of key exchange that are not served before their device exists; absent if there
+        /// are none.
+        waiting_servers: Option<Vec<ListenAddress>>,
         /// Number of events since the start, for those that occurred.
         events: Vec<EventCount>,
     }

@@ -244,6 +244,7 @@ fn status() -> Status {
             details: sample.servers[0].details.unwrap(),
             ..ServerStatus::default()
         }],
+        waiting_servers: None,
         key_exchange: Some(KeServerStatus {
             addresses: vec![],
             connections: KeStatistics {

@@ -122,6 +122,7 @@ impl KeServer {
             sandbox::confine_thread(Profile::KeyExchange);
         })?;
         log_addresses(&server, &[]);
+        log_waiting(&server);
         Ok(Self {
             server,
             place: usize::MAX,
@@ -133,7 +134,13 @@ impl KeServer {
         let before: Vec<_> = self.server.addresses().collect();
         let problems = self.server.set_endpoints(endpoints);
         log_addresses(&self.server, &before);
+        log_waiting(&self.server);
         problems
+    }
+
+    /// Addresses that are not served before their device exists.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = ListenAddress> {
+        self.server.waiting()
     }
 
     /// Returns the status; `None` if keys are given out at no address.
@@ -191,6 +198,26 @@ impl Pollable for KeServer {
         }
         let ended = self.server.exit_error();
         ended.map_or(Ok(()), |error| Err(Failure::KeyExchange(error)))
+    }
+
+    /// Serves the addresses whose device has appeared.
+    fn after_round(&mut self, _context: &mut Context<'_>) {
+        if self.server.waiting().next().is_none() {
+            return;
+        }
+        let before: Vec<_> = self.server.addresses().collect();
+        for problem in self.server.open_waiting() {
+            let error = problem.to_string();
+            log::emit(&Event::ServerFailed { error });
+        }
+        log_addresses(&self.server, &before);
+    }
+}
+
+/// Logs the addresses whose device does not exist.
+fn log_waiting(server: &Server) {
+    for address in server.waiting() {
+        log::emit(&Event::ServerWaiting { address });
     }
 }
 

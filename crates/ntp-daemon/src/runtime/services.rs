@@ -259,6 +259,14 @@ impl Services {
         servers.flat_map(Servers::addresses).collect()
     }
 
+    /// Returns the addresses that are not served before their device exists, if there are any.
+    pub(crate) fn waiting(&self) -> Option<Vec<ListenAddress>> {
+        let servers = self.servers.iter().flat_map(Servers::waiting);
+        let ke_server = self.ke_server.iter().flat_map(KeServer::waiting);
+        let waiting: Vec<_> = servers.chain(ke_server).collect();
+        (!waiting.is_empty()).then_some(waiting)
+    }
+
     /// Returns the status of each address at which time is served.
     pub(crate) fn server_status(&self) -> Vec<ServerStatus> {
         self.servers

@@ -12,6 +12,10 @@
 //! The IPv6 wildcard is replaced by that of IPv4, which it includes otherwise. Other IPv6
 //! addresses are left out: no client can reach them. Both are reported and end nothing, because a
 //! configuration must work on all machines that it is installed on.
+//!
+//! # A device that does not exist
+//! An address whose device does not exist waits for it: interfaces of VPNs and VRFs appear late, and
+//! an address that does not exist yet ends nothing either (see [`ntp_udp::ServerSocket`]).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,6 +35,8 @@ use crate::log;
 #[derive(Debug, Default)]
 pub struct Bound {
     pub(super) endpoints: Vec<(Listener, Vec<ServerSocket>)>,
+    /// Those whose device does not exist.
+    pub(super) waiting: Vec<Listener>,
     missing: Vec<Shortcoming>,
 }
 
@@ -91,6 +97,7 @@ impl Bound {
         order.sort_by_key(|index| Site::of(&listeners[*index]).rank());
         let mut bound = Self::default();
         let mut groups: Vec<(usize, Vec<ServerSocket>)> = Vec::new();
+        let mut waiting = Vec::new();
         for index in order {
             let site = Site::of(&listeners[index]);
             let overlaps = |other: Site| site.covers(other) || other.covers(site);
@@ -101,11 +108,14 @@ impl Bound {
                 .flat_map(Endpoint::sockets)
                 .chain(new.flat_map(|(_, group)| group.iter().map(AsFd::as_fd)))
                 .collect();
-            let result = bind_group(&listeners[index], &beside);
-            let group = result.map_err(|error| ServeError::Bind(site.address, error))?;
-            if let Some((sockets, lacking)) = group {
-                bound.missing.extend(lacking);
-                groups.push((index, sockets));
+            match bind_group(&listeners[index], &beside) {
+                Ok(Some((sockets, lacking))) => {
+                    bound.missing.extend(lacking);
+                    groups.push((index, sockets));
+                }
+                Ok(None) => {}
+                Err(error) if lacks_device(site.address, &error) => waiting.push(index),
+                Err(error) => return Err(ServeError::Bind(site.address, error)),
             }
         }
         groups.sort_by_key(|(index, _)| *index);
@@ -113,14 +123,16 @@ impl Bound {
         for (index, listener) in listeners.into_iter().enumerate() {
             if let Some((_, sockets)) = groups.next_if(|(own, _)| *own == index) {
                 bound.endpoints.push((listener, sockets));
+            } else if waiting.contains(&index) {
+                bound.waiting.push(listener);
             }
         }
         Ok(bound)
     }
 
-    /// Returns whether there are no sockets.
+    /// Returns whether no address is to be served, now or when its device appears.
     pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
+        self.endpoints.is_empty() && self.waiting.is_empty()
     }
 
     /// Optional facilities that this system lacks.
@@ -174,6 +186,11 @@ fn bind_group(listener: &Listener, beside: &[BorrowedFd<'_>]) -> io::Result<Opti
 /// Whether the error says that this kernel has no IPv6.
 fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
     address.is_ipv6() && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+}
+
+/// Whether the error says that the device of the address does not exist.
+fn lacks_device(address: ListenAddress, error: &io::Error) -> bool {
+    address.device.is_some() && error.raw_os_error() == Some(libc::ENODEV)
 }
 
 #[cfg(test)]

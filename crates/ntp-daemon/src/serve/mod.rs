@@ -49,9 +49,11 @@ use rand_core::SeedableRng;
 pub use bound::Bound;
 pub use client_table::ClientTable;
 pub use error::ServeError;
+use ntp_types::event::Event;
 use ntp_types::path::ListenAddress;
 use ntp_types::status::ServerStatus;
 
+use crate::log;
 use crate::runtime::driver::Driver;
 use crate::runtime::failure::Failure;
 use crate::runtime::pollable::{Context, Pollable};
@@ -77,6 +79,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub struct Servers {
     endpoints: Vec<Endpoint>,
+    /// Addresses whose device does not exist.
+    waiting: Vec<Listener>,
     keyset: Option<Arc<Keyset>>,
     reference_ids: Option<Arc<BloomFilter>>,
     /// ID by which loops are found, drawn with the first address.
@@ -110,6 +114,7 @@ impl Servers {
             pair().map_err(|error| ServeError::System("socketpair", error))?;
         Ok(Self {
             endpoints: Vec::new(),
+            waiting: Vec::new(),
             keyset: None,
             reference_ids: None,
             server_id: None,
@@ -147,7 +152,40 @@ impl Servers {
         let open = |(listener, sockets)| Endpoint::open(listener, sockets, &mut context);
         let opened: Result<Vec<_>, _> = bound.endpoints.into_iter().map(open).collect();
         self.endpoints.extend(opened?);
+        for listener in &bound.waiting {
+            let address = listener.address;
+            log::emit(&Event::ServerWaiting { address });
+        }
+        self.waiting.extend(bound.waiting);
         Ok(())
+    }
+
+    /// Addresses that are not served before their device exists.
+    pub fn waiting(&self) -> impl Iterator<Item = ListenAddress> {
+        self.waiting.iter().map(|listener| listener.address)
+    }
+
+    /// Serves those of the waiting addresses whose device has appeared. Called in every round: a new
+    /// interface begins one, and an attempt costs three system calls.
+    fn open_waiting(&mut self, driver: &mut Driver) {
+        for listener in core::mem::take(&mut self.waiting) {
+            let address = listener.address;
+            let opened =
+                Bound::bind_beside(&self.endpoints, vec![listener]).and_then(|mut bound| {
+                    self.waiting.append(&mut bound.waiting);
+                    if bound.is_empty() {
+                        return Ok(());
+                    }
+                    driver.log_missing(bound.missing().iter().copied());
+                    self.add(bound, driver.claim().1, &mut crate::seed)?;
+                    log::emit(&Event::ServerStarted { address });
+                    Ok(())
+                });
+            if let Err(error) = opened {
+                let error = error.to_string();
+                log::emit(&Event::ServerFailed { error });
+            }
+        }
     }
 
     /// Stops serving at `address`, one of [`addresses`](Self::addresses). Returns whether it was
@@ -156,6 +194,11 @@ impl Servers {
     /// # Errors
     /// The failure of a worker there; the address is not served any more.
     pub fn remove(&mut self, address: ListenAddress) -> Result<bool, ServeError> {
+        let waiting = self.waiting.len();
+        self.waiting.retain(|listener| listener.address != address);
+        if self.waiting.len() != waiting {
+            return Ok(true);
+        }
         let at = self
             .endpoints
             .iter()
@@ -192,6 +235,7 @@ impl Servers {
         seed: &mut dyn FnMut() -> [u8; 32],
     ) -> (Vec<Shortcoming>, Vec<ServeError>) {
         let (mut missing, mut problems) = (Vec::new(), Vec::new());
+        self.waiting.clear();
         // First, because a new address may need the port of an old one.
         let (kept, gone): (Vec<_>, Vec<_>) = core::mem::take(&mut self.endpoints)
             .into_iter()
@@ -350,6 +394,7 @@ impl Pollable for Servers {
 
     /// Publishes the claim, the reference IDs and the cookie keys.
     fn after_round(&mut self, context: &mut Context<'_>) {
+        self.open_waiting(context.driver);
         let (_, claim) = context.driver.claim();
         self.publish(claim);
         self.publish_reference_ids(context.driver.reference_ids());

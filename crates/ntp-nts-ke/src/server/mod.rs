@@ -185,28 +185,34 @@ impl PreparedEndpoint {
         }
     }
 
-    /// Binds the address beside those of `others`.
+    /// Binds the address beside those of `others`; `Err` with this endpoint if its device does not
+    /// exist.
     fn open<'a>(
         self,
         others: impl Iterator<Item = (&'a EndpointConfig, &'a TcpListener)>,
-    ) -> Result<(EndpointConfig, TcpListener, Certificates), StartError> {
-        let Self {
-            config,
-            certificates,
-        } = self;
-        let others = others.filter(|(other, _)| overlap(&config, other));
+    ) -> Result<Result<OpenEndpoint, Self>, StartError> {
+        let config = &self.config;
+        let others = others.filter(|(other, _)| overlap(config, other));
         let beside: Vec<_> = others.map(|(_, listener)| listener).collect();
-        let listener = listen::listen(config.address(), config.only_ipv6, &beside)
-            .map_err(|error| StartError::Listen(config.address(), error))?;
-        let certificates = certificates.map_err(StartError::Certificate)?;
-        Ok((config, listener, certificates))
+        let listener = match listen::listen(config.address(), config.only_ipv6, &beside) {
+            Ok(listener) => listener,
+            Err(error) if lacks_device(config.address(), &error) => return Ok(Err(self)),
+            Err(error) => return Err(StartError::Listen(config.address(), error)),
+        };
+        let certificates = self.certificates.map_err(StartError::Certificate)?;
+        Ok(Ok((self.config, listener, certificates)))
     }
 }
+
+/// A listening socket with its configuration and certificates.
+type OpenEndpoint = (EndpointConfig, TcpListener, Certificates);
 
 /// Listening sockets and certificates of a server that has not been started. There may be none.
 #[derive(Debug, Default)]
 pub struct Bound {
-    endpoints: Vec<(EndpointConfig, TcpListener, Certificates)>,
+    endpoints: Vec<OpenEndpoint>,
+    /// Those whose device does not exist.
+    waiting: Vec<PreparedEndpoint>,
     without_ipv6: Vec<(SocketAddr, Option<SocketAddr>)>,
 }
 
@@ -222,7 +228,8 @@ impl Bound {
         for config in endpoints {
             let others = bound.endpoints.iter().map(|(other, it, _)| (other, it));
             match PreparedEndpoint::read(config.clone()).open(others) {
-                Ok(endpoint) => bound.endpoints.push(endpoint),
+                Ok(Ok(endpoint)) => bound.endpoints.push(endpoint),
+                Ok(Err(waiting)) => bound.waiting.push(waiting),
                 Err(StartError::Listen(address, error)) if lacks_ipv6(address.socket, &error) => {
                     bound.without_ipv6.push((address.socket, None));
                     bound.bind_ipv4_wildcard(config)?;
@@ -244,8 +251,12 @@ impl Bound {
             listen: ipv4,
             ..config.clone()
         });
-        let (_, listener, certificates) = substitute.open(others)?;
-        self.endpoints.push((config, listener, certificates));
+        match substitute.open(others)? {
+            Ok((_, listener, certificates)) => {
+                self.endpoints.push((config, listener, certificates));
+            }
+            Err(waiting) => self.waiting.push(waiting),
+        }
         if let Some((_, instead)) = self.without_ipv6.last_mut() {
             *instead = Some(ipv4);
         }
@@ -258,9 +269,9 @@ impl Bound {
         &self.without_ipv6
     }
 
-    /// Whether there are no endpoints.
+    /// Whether there are no endpoints, open or waiting for their device.
     pub fn is_empty(&self) -> bool {
-        self.endpoints.is_empty()
+        self.endpoints.is_empty() && self.waiting.is_empty()
     }
 
     /// The listening sockets.
@@ -321,6 +332,7 @@ impl Bound {
             counters,
             in_use,
             endpoints,
+            waiting: self.waiting,
             exit_reader,
             thread: Some(thread),
         })
@@ -366,6 +378,8 @@ pub struct Server {
     counters: Arc<Counters>,
     in_use: Arc<Mutex<Vec<CertificateInUse>>>,
     endpoints: Vec<EndpointHandle>,
+    /// Those whose device does not exist.
+    waiting: Vec<PreparedEndpoint>,
     /// Readable when the thread has ended.
     exit_reader: PipeReader,
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -384,6 +398,7 @@ impl Server {
     pub fn set_endpoints(&mut self, prepared: Vec<PreparedEndpoint>) -> Vec<StartError> {
         let mut errors = Vec::new();
         let mut changes = Vec::new();
+        self.waiting.clear();
         let is_wanted = |endpoint: &EndpointHandle| {
             let mut addresses = prepared.iter().map(|wanted| wanted.config.address());
             addresses.any(|address| address == endpoint.config.address())
@@ -398,14 +413,14 @@ impl Server {
             let mut existing = self.endpoints.iter_mut();
             let change = match existing.find(|endpoint| endpoint.config.address() == address) {
                 Some(endpoint) if endpoint.config == wanted.config => {
-                    Ok(EndpointChange::Keep(address))
+                    Ok(Some(EndpointChange::Keep(address)))
                 }
-                Some(endpoint) => endpoint.change(wanted),
+                Some(endpoint) => endpoint.change(wanted).map(Some),
                 None => self.add(wanted),
             };
-            changes.push(change.unwrap_or_else(|error| {
+            changes.extend(change.unwrap_or_else(|error| {
                 errors.push(error);
-                EndpointChange::Keep(address)
+                Some(EndpointChange::Keep(address))
             }));
         }
         // If the thread has ended, the owner learns it from the descriptor.
@@ -413,13 +428,44 @@ impl Server {
         errors
     }
 
-    fn add(&mut self, wanted: PreparedEndpoint) -> Result<EndpointChange, StartError> {
+    /// Opens an endpoint; `None` if it waits for its device.
+    fn add(&mut self, wanted: PreparedEndpoint) -> Result<Option<EndpointChange>, StartError> {
         let others = self.endpoints.iter();
         let others = others.map(|endpoint| (&endpoint.config, &endpoint.listener));
-        let (config, listener, certificates) = wanted.open(others)?;
+        let (config, listener, certificates) = match wanted.open(others)? {
+            Ok(endpoint) => endpoint,
+            Err(waiting) => {
+                self.waiting.push(waiting);
+                return Ok(None);
+            }
+        };
         self.endpoints
             .push(EndpointHandle::new(&config, &listener).map_err(StartError::System)?);
-        Ok(EndpointChange::Add(config, listener, certificates))
+        Ok(Some(EndpointChange::Add(config, listener, certificates)))
+    }
+
+    /// Addresses that are not served before their device exists.
+    pub fn waiting(&self) -> impl Iterator<Item = ListenAddress> {
+        self.waiting.iter().map(|it| it.config.address())
+    }
+
+    /// Opens those of the waiting endpoints whose device has appeared. Returns what failed; these
+    /// are not tried again.
+    pub fn open_waiting(&mut self) -> Vec<StartError> {
+        let keep = |it: &EndpointHandle| EndpointChange::Keep(it.config.address());
+        let mut changes: Vec<_> = self.endpoints.iter().map(keep).collect();
+        let (before, mut errors) = (changes.len(), Vec::new());
+        for waiting in core::mem::take(&mut self.waiting) {
+            match self.add(waiting) {
+                Ok(change) => changes.extend(change),
+                Err(error) => errors.push(error),
+            }
+        }
+        if changes.len() > before {
+            // If the thread has ended, the owner learns it from the descriptor.
+            let _ = self.commands.send(Command::SetEndpoints(changes));
+        }
+        errors
     }
 
     /// Addresses it listens on.
@@ -468,6 +514,12 @@ impl AsFd for Server {
 fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
     let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
     address.is_ipv6() && error.raw_os_error() == Some(unsupported)
+}
+
+/// Whether the error says that the device of the address does not exist.
+fn lacks_device(address: ListenAddress, error: &io::Error) -> bool {
+    let missing = rustix::io::Errno::NODEV.raw_os_error();
+    address.device.is_some() && error.raw_os_error() == Some(missing)
 }
 
 /// Whether both endpoints get connections to one address and port.

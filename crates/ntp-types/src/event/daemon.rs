@@ -268,7 +268,15 @@ macro_rules! daemon_events {
                 address: ListenAddress,
             } Severity::Info => "serving time at {address} ended";
 
-            /// Serving time at an address failed when servers were restored after a refused change.
+            /// An address of time or of key exchange is not served, because its `bind-device` does not exist. It is
+            /// served when the device appears.
+            server_waiting = ServerWaiting {
+                /// The address.
+                address: ListenAddress,
+            } Severity::Warning => "{address} is not served: its `bind-device` does not exist; served when it appears";
+
+            /// Serving at an address failed when servers were restored after a refused change, or when its device
+            /// appeared.
             server_failed = ServerFailed {
                 /// The address and what the operating system reported.
                 error: String,
