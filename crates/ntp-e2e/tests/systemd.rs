@@ -136,8 +136,18 @@ impl Machine {
     fn power_off(mut self) {
         self.must("systemctl poweroff");
         self.process.wait_exit(LIMIT);
-        let _ = fs::remove_dir(&self.cgroup);
+        remove_cgroup(&self.cgroup);
     }
+}
+
+/// Removes a control group and those in it. Their files cannot be removed, and need not be.
+fn remove_cgroup(directory: &Path) {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(directory);
 }
 
 fn the_units_work_under_systemd() {
