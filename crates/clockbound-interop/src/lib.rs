@@ -207,7 +207,7 @@ impl Daemon {
             store: Store::new(None),
             leap_list: LeapList::default(),
             disruptions,
-            ref_clocks: RefClocks::default(),
+            ref_clocks: Some(RefClocks::default()),
             history: None,
             clockbound: Some(clockbound),
             observation_socket: None,

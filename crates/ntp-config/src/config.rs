@@ -6,6 +6,7 @@ use ntp_time::Stratum;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::build;
 use crate::clock::{self, ClockConfig};
 use crate::clockbound::ClockBoundConfig;
 use crate::compat::CompatConfig;
@@ -13,9 +14,9 @@ use crate::control::ControlConfig;
 use crate::diagnostic::Diagnostic;
 use crate::disabled::{self, Disabled};
 use crate::document::{Document, Files};
-use crate::documentation::SECTIONS;
+use crate::documentation::{SECTIONS, heading};
 use crate::entry::Entry;
-use crate::key_list::KEYS;
+use crate::key_list::DOCUMENTED;
 use crate::keyset::KeysetConfig;
 use crate::layers::{self, Layer};
 use crate::leap::LeapConfig;
@@ -140,7 +141,7 @@ pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
     let files = Files::new(layers.iter().map(|layer| &layer.document));
     let mut texts = layers::repair(layers);
     let (trees, problems) = layers::parse(layers, &files, &mut texts);
-    let mut cx = Context::new(files.clone(), problems, KEYS);
+    let mut cx = Context::new(files.clone(), problems, DOCUMENTED);
     let Some(merged) = layers::merge(&trees) else {
         return (Config::default(), cx);
     };
@@ -162,7 +163,7 @@ pub(crate) fn read(layers: &[Layer]) -> (Config, Context) {
     symmetric::check(&mut cx, &config.keys, &config.sources, &config.servers);
     if trees.len() > 1 {
         for tree in &trees {
-            let mut part = Context::new(files.clone(), SyntaxProblems::default(), KEYS);
+            let mut part = Context::new(files.clone(), SyntaxProblems::default(), DOCUMENTED);
             part.expect_part();
             top_level(&mut part, tree);
             cx.complete(part);
@@ -177,18 +178,18 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
         sources: top.or(cx, "source", source::read_all, Vec::new()),
         platform: None,
         source_defaults: section(cx, &mut top),
-        servers: top.or(cx, ServerConfig::NAME, schema::tables, Vec::new()),
-        nts_ke_servers: top.or(cx, NtsKeConfig::NAME, schema::tables, Vec::new()),
+        servers: repeated::<_, { build::SERVER }>(cx, &mut top),
+        nts_ke_servers: repeated::<_, { build::SERVER && build::NTS }>(cx, &mut top),
         keys: section(cx, &mut top),
-        keyset: section(cx, &mut top),
+        keyset: part::<_, { build::SERVER }>(cx, &mut top),
         nts: section(cx, &mut top),
         synchronization: section(cx, &mut top),
         observability: section(cx, &mut top),
         control: section(cx, &mut top),
-        compat: section(cx, &mut top),
+        compat: part::<_, { build::INTERFACES }>(cx, &mut top),
         clock: top.or(cx, "clock", clock::read, ClockConfig::default()),
         local: top.optional(cx, LocalConfig::NAME, schema::table),
-        clockbound: section(cx, &mut top),
+        clockbound: part::<_, { build::INTERFACES }>(cx, &mut top),
         leap: section(cx, &mut top),
         state: section(cx, &mut top),
         sandbox: section(cx, &mut top),
@@ -209,7 +210,31 @@ fn top_level<'t>(cx: &mut Context, tree: &'t Spanned<DeTable<'t>>) -> Config {
 
 /// Reads the section of type `T`, which is not repeatable.
 fn section<T: Table + Default>(cx: &mut Context, top: &mut Section<'_>) -> T {
-    top.or(cx, T::NAME, schema::table, T::default())
+    part::<T, true>(cx, top)
+}
+
+/// Reads the section of type `T`, which is not repeatable, or refuses it in a build without the
+/// part that it configures.
+fn part<T: Table + Default, const BUILT: bool>(cx: &mut Context, top: &mut Section<'_>) -> T {
+    if BUILT {
+        top.or(cx, T::NAME, schema::table, T::default())
+    } else {
+        top.or(cx, T::NAME, refuse::<T>, T::default())
+    }
+}
+
+/// Reads all sections of type `T`, or refuses them in a build without what they configure.
+fn repeated<T: Table, const BUILT: bool>(cx: &mut Context, top: &mut Section<'_>) -> Vec<T> {
+    if BUILT {
+        top.or(cx, T::NAME, schema::tables, Vec::new())
+    } else {
+        top.optional(cx, T::NAME, refuse::<T>);
+        Vec::new()
+    }
+}
+
+fn refuse<T: Table>(cx: &mut Context, value: &Value<'_>) -> Option<T> {
+    value.reject_as_lacking(cx, &format!("`{}`", heading(T::NAME)))
 }
 
 #[cfg(test)]

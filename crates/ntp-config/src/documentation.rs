@@ -35,6 +35,22 @@ pub struct KeyDoc {
     pub doc: &'static str,
 }
 
+/// A key without its documentation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyName {
+    section: &'static str,
+    modes: &'static [&'static str],
+    pub(crate) key: &'static str,
+}
+
+/// The keys that files can have, for advice.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keys {
+    pub(crate) names: &'static [KeyName],
+    /// Their documentation, in a build that shows it.
+    pub(crate) docs: Option<&'static [KeyDoc]>,
+}
+
 impl SectionDoc {
     /// Whether the section may be repeated.
     pub(crate) fn is_repeatable(&self) -> bool {
@@ -118,35 +134,48 @@ pub(crate) fn heading(name: &'static str) -> &'static str {
     section_doc(name).map_or(name, |section| section.heading)
 }
 
-/// Finds the documentation of a key in `keys`.
-pub(crate) fn find(
-    keys: &'static [KeyDoc],
-    section: &str,
-    mode: Option<&str>,
-    key: &str,
-) -> Option<&'static KeyDoc> {
-    keys.iter().find(|doc| {
-        doc.section == section
-            && doc.key == key
-            && (doc.modes.is_empty() || mode.is_none_or(|mode| doc.modes.contains(&mode)))
-    })
+impl KeyName {
+    pub(crate) const fn of(doc: &KeyDoc) -> Self {
+        Self {
+            section: doc.section,
+            modes: doc.modes,
+            key: doc.key,
+        }
+    }
+
+    /// Whether this is `key` of a section and, if given, of a mode.
+    fn is(&self, section: &str, mode: Option<&str>, key: &str) -> bool {
+        self.section == section
+            && self.key == key
+            && (self.modes.is_empty() || mode.is_none_or(|mode| self.modes.contains(&mode)))
+    }
 }
 
-/// Advice for a key that exists in another mode or section.
-pub(crate) fn elsewhere(
-    keys: &'static [KeyDoc],
-    section: &str,
-    mode: Option<&str>,
-    key: &str,
-) -> Option<String> {
-    if mode.is_some()
-        && let Some(doc) = find(keys, section, None, key)
-    {
-        let modes = list(doc.modes);
-        return Some(format!("`{key}` belongs to sources of mode {modes}"));
+impl Keys {
+    /// Returns the keys of a section, in any mode.
+    pub(crate) fn of_section(self, section: &str) -> impl Iterator<Item = &'static str> {
+        let names = self.names.iter().filter(move |it| it.section == section);
+        names.map(|it| it.key)
     }
-    let doc = keys
-        .iter()
-        .find(|doc| doc.section != section && doc.key == key)?;
-    Some(format!("`{key}` belongs in `{}`", heading(doc.section)))
+
+    /// Returns type and meaning of a key.
+    pub(crate) fn help(self, section: &str, mode: Option<&str>, key: &str) -> Option<String> {
+        let mut docs = self.docs?.iter();
+        let doc = docs.find(|doc| KeyName::of(doc).is(section, mode, key))?;
+        Some(format!("`{key}` ({}): {}", doc.kind, doc.doc))
+    }
+
+    /// Returns advice for a key that exists in another mode or section.
+    pub(crate) fn elsewhere(self, section: &str, mode: Option<&str>, key: &str) -> Option<String> {
+        let mut names = self.names.iter();
+        if mode.is_some()
+            && let Some(name) = names.find(|it| it.is(section, None, key))
+        {
+            let modes = list(name.modes);
+            return Some(format!("`{key}` belongs to sources of mode {modes}"));
+        }
+        let mut names = self.names.iter();
+        let name = names.find(|it| it.section != section && it.key == key)?;
+        Some(format!("`{key}` belongs in `{}`", heading(name.section)))
+    }
 }

@@ -5,12 +5,13 @@
 
 use crate::access;
 use crate::algorithm::{self, AlgorithmConfig};
+use crate::build;
 use crate::clock::ClockKeys;
 use crate::clockbound::ClockBoundConfig;
 use crate::compat::{ChronyConfig, CompatConfig};
 use crate::control::ControlConfig;
 use crate::disabled::Disabled;
-use crate::documentation::KeyDoc;
+use crate::documentation::{KeyDoc, KeyName, Keys};
 use crate::keyset::KeysetConfig;
 use crate::leap::LeapConfig;
 use crate::local::LocalConfig;
@@ -57,6 +58,22 @@ const DECLARED: &[&[KeyDoc]] = &[
 
 /// Every key that the file can hold.
 pub const KEYS: &[KeyDoc] = &concat::<{ count() }>();
+
+/// Their names, for the code that reads sections.
+pub(crate) const DOCUMENTED: Keys = Keys {
+    names: &names::<{ count() }>(),
+    docs: if build::DIAGNOSTICS { Some(KEYS) } else { None },
+};
+
+const fn names<const COUNT: usize>() -> [KeyName; COUNT] {
+    let mut names = [KeyName::of(&source::MODE); COUNT];
+    let mut index = 0;
+    while index < COUNT {
+        names[index] = KeyName::of(&KEYS[index]);
+        index += 1;
+    }
+    names
+}
 
 const fn count() -> usize {
     let (mut group, mut count) = (0, 0);

@@ -27,6 +27,7 @@
 mod access;
 mod address;
 mod algorithm;
+pub mod build;
 mod check;
 mod clock;
 mod clockbound;

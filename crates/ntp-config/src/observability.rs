@@ -13,7 +13,7 @@ section! {
     /// Logs, the observation socket, and the metrics exporter.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct ObservabilityConfig: Default = "observability" [] {
-        log_level: Option<LogLevel> = |cx, value| value::choice(cx, value, LEVELS) => optional,
+        log_level: Option<LogLevel> = |cx, value| value::choice(cx, value, LogLevel::WORDS) => optional,
             "log-level" "`trace`, `debug`, `info`, `warn` or `error`" "info" "Minimum level of log messages; the command-line option takes precedence.";
         log_path: Option<PathBuf> = value::path => optional,
             "log-path" "path" "standard output" "File that the daemon logs to.";
@@ -53,6 +53,31 @@ pub enum LogLevel {
     Trace,
 }
 
+impl LogLevel {
+    /// The words of the file and of the command line.
+    pub const WORDS: &[(&str, Self)] = &[
+        ("trace", Self::Trace),
+        ("debug", Self::Debug),
+        ("info", Self::Info),
+        ("warn", Self::Warn),
+        ("error", Self::Error),
+    ];
+
+    /// Returns its word.
+    pub fn word(self) -> &'static str {
+        let mut words = Self::WORDS.iter();
+        words
+            .find(|(_, level)| *level == self)
+            .map_or("info", |(word, _)| word)
+    }
+
+    /// Returns the level of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let mut names = Self::WORDS.iter();
+        names.find(|(it, _)| *it == name).map(|&(_, level)| level)
+    }
+}
+
 /// A host name as in a URL, without port.
 fn host_name(cx: &mut Context, value: &Value<'_>) -> Option<String> {
     let name = value::text(cx, value)?;
@@ -89,14 +114,6 @@ pub(crate) fn permissions(cx: &mut Context, value: &Value<'_>) -> Option<u32> {
     }
     Some(bits)
 }
-
-const LEVELS: &[(&str, LogLevel)] = &[
-    ("trace", LogLevel::Trace),
-    ("debug", LogLevel::Debug),
-    ("info", LogLevel::Info),
-    ("warn", LogLevel::Warn),
-    ("error", LogLevel::Error),
-];
 
 /// Default port of the metrics exporter.
 const EXPORTER_PORT: u16 = 9975;

@@ -7,7 +7,7 @@
 //! Converters ([`crate::value`]) report to the [`Context`] and return `None`; the caller
 //! continues with the default, so one pass finds all problems of a file.
 //!
-//! The context records the requests too, and a test compares them with the documented keys
+//! In tests the context records the requests too, and one compares them with the documented keys
 //! ([`crate::KEYS`]).
 
 use std::collections::BTreeSet;
@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::diagnostic::{Diagnostic, list, quote};
 use crate::document::{Files, Located, Place};
-use crate::documentation::{self, KeyDoc, heading};
+use crate::documentation::{Keys, heading};
 use crate::entry::{self, Entry};
 use crate::renamed;
 use crate::report::Report;
@@ -33,18 +33,19 @@ pub(crate) type RequestedKey = (&'static str, Option<&'static str>, &'static str
 pub(crate) struct Context {
     files: Files,
     /// Every key that the files can have, for advice.
-    documented: &'static [KeyDoc],
+    documented: Keys,
     /// Files and lines with syntax errors: further problems there are not reported.
     malformed_lines: BTreeSet<(usize, usize)>,
     /// Whether some line could not be read, or the tree is one of several files.
     incomplete: bool,
     pub(crate) report: Report,
+    /// Every key that was read; filled in tests only.
     pub(crate) requested: BTreeSet<RequestedKey>,
 }
 
 impl Context {
     /// Creates a context whose report starts with the syntax errors of the files.
-    pub(crate) fn new(files: Files, syntax: SyntaxProblems, documented: &'static [KeyDoc]) -> Self {
+    pub(crate) fn new(files: Files, syntax: SyntaxProblems, documented: Keys) -> Self {
         let mut report = Report::default();
         for problem in syntax.list {
             report.push(problem);
@@ -183,6 +184,16 @@ impl<'t> Value<'t> {
         None
     }
 
+    /// Adds an error about `what`, which this build cannot do.
+    pub(crate) fn reject_as_lacking<T>(&self, cx: &mut Context, what: &str) -> Option<T> {
+        let message = format!("{what} is not supported by this build");
+        self.reject_with(
+            cx,
+            message,
+            "remove it, or install a build with all features",
+        )
+    }
+
     /// Adds a warning about this value, which is accepted.
     pub(crate) fn warn(
         &self,
@@ -295,10 +306,9 @@ impl<'t> Section<'t> {
     /// Accepts every documented key of the section, in any mode, and requires none: for a source
     /// whose mode is unknown.
     pub(crate) fn accept_documented(&mut self, cx: &Context) {
-        let documented = cx.documented.iter();
-        for doc in documented.filter(|doc| doc.section == self.name) {
-            if !self.known.contains(&doc.key) {
-                self.known.push(doc.key);
+        for key in cx.documented.of_section(self.name) {
+            if !self.known.contains(&key) {
+                self.known.push(key);
             }
         }
         self.mode_unknown = true;
@@ -321,7 +331,9 @@ impl<'t> Section<'t> {
 
     /// Returns the value of `key`, if the file has one, and makes the key a known one.
     pub(crate) fn value(&mut self, cx: &mut Context, key: &'static str) -> Option<Value<'t>> {
-        cx.requested.insert((self.name, self.mode, key));
+        if cfg!(test) {
+            cx.requested.insert((self.name, self.mode, key));
+        }
         self.known.push(key);
         self.table.get(key).map(|node| Value::new(node, key))
     }
@@ -393,8 +405,8 @@ impl<'t> Section<'t> {
             }
             let message = format!("missing field `{key}` in {}", title(self.name, self.mode));
             let mut diagnostic = Diagnostic::error(cx.place(self.header.clone()), message);
-            if let Some(doc) = documentation::find(cx.documented, self.name, self.mode, key) {
-                diagnostic = diagnostic.with_help(format!("`{key}` ({}): {}", doc.kind, doc.doc));
+            if let Some(help) = cx.documented.help(self.name, self.mode, key) {
+                diagnostic = diagnostic.with_help(help);
             }
             cx.report_missing(diagnostic);
         }
@@ -429,8 +441,7 @@ impl<'t> Section<'t> {
             };
             return diagnostic.with_label(format!("did you mean `{suggestion}`?"));
         }
-        if let Some(elsewhere) = documentation::elsewhere(cx.documented, self.name, self.mode, name)
-        {
+        if let Some(elsewhere) = cx.documented.elsewhere(self.name, self.mode, name) {
             return diagnostic.with_help(elsewhere);
         }
         if let Some(present) = closest(name, self.known.iter().copied()) {

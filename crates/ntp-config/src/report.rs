@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::diagnostic::{Diagnostic, Severity, Style, quote};
+use crate::diagnostic::{self, Diagnostic, Severity, Style, quote};
 
 /// Errors and warnings, limited in number: a file of another kind given by mistake must not
 /// produce a report as long as itself.
@@ -57,8 +57,8 @@ impl Report {
     /// Returns the warnings, or the error if there is any; both in the order of the files. `name`
     /// is the name of the main file.
     pub(crate) fn finish(mut self, name: &str) -> Result<Vec<Diagnostic>, LoadError> {
-        self.errors.sort_by_key(|found| found.place.order());
-        self.warnings.sort_by_key(|found| found.place.order());
+        diagnostic::sort(&mut self.errors);
+        diagnostic::sort(&mut self.warnings);
         if self.errors.is_empty() {
             return Ok(self.warnings);
         }

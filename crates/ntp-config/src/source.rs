@@ -12,6 +12,7 @@ use ntp_types::source::SrvVerification;
 use toml::de::DeValue;
 
 use crate::address::{self, Address, NTP_PORT, NTS_KE_PORT};
+use crate::build;
 use crate::diagnostic::Diagnostic;
 use crate::document::{Located, Place};
 use crate::documentation::KeyDoc;
@@ -345,10 +346,14 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
             );
             None
         }
-        Some(value) => value::choice(cx, &value, &modes()).map(|(mode, read)| {
-            section.set_mode(mode);
-            (value.place(cx), read(cx, &mut section))
-        }),
+        Some(value) => match value::choice(cx, &value, &modes()) {
+            Some((mode, Some(read))) => {
+                section.set_mode(mode);
+                Some((value.place(cx), read(cx, &mut section)))
+            }
+            Some((mode, None)) => value.reject_as_lacking(cx, &format!("`mode = \"{mode}\"`")),
+            None => None,
+        },
     };
     if source.is_none() {
         section.accept_documented(cx);
@@ -367,26 +372,40 @@ fn read(cx: &mut Context, mut section: Section<'_>) -> Option<SourceConfig> {
 
 type ReadKind = fn(&mut Context, &mut Section<'_>) -> Option<SourceKind>;
 
-/// The modes of all sources.
-fn modes() -> Vec<(&'static str, (&'static str, ReadKind))> {
-    let clocks = refclock::NAMES.map(|mode| (mode, (mode, read_ref_clock as ReadKind)));
+/// The modes of all sources, each with its name again and what reads its keys; `None` if the build
+/// lacks it.
+fn modes() -> Vec<(&'static str, (&'static str, Option<ReadKind>))> {
+    let ntp = NTP_MODES.iter().map(|&(mode, read)| (mode, Some(read)));
+    let nts = NTS_MODES
+        .iter()
+        .map(|&(mode, read)| (mode, build::NTS.then_some(read)));
+    let read_clock: Option<ReadKind> = if build::REF_CLOCKS {
+        Some(|cx, section| refclock::read(cx, section).map(SourceKind::RefClock))
+    } else {
+        None
+    };
+    let clocks = refclock::NAMES.map(|mode| (mode, read_clock));
     // It has no keys, so it is none of the modes that have the common ones.
-    let platform: (_, ReadKind) = ("platform", |_, _| Some(SourceKind::Platform));
-    let others = clocks.into_iter().chain([(platform.0, platform)]);
-    NTP_MODES.iter().copied().chain(others).collect()
-}
-
-fn read_ref_clock(cx: &mut Context, section: &mut Section<'_>) -> Option<SourceKind> {
-    refclock::read(cx, section).map(SourceKind::RefClock)
+    let read_platform: ReadKind = |_, _| Some(SourceKind::Platform);
+    let platform = ("platform", build::REF_CLOCKS.then_some(read_platform));
+    let modes = ntp.chain(nts).chain(clocks).chain([platform]);
+    modes.map(|(mode, read)| (mode, (mode, read))).collect()
 }
 
 #[rustfmt::skip]
-const NTP_MODES: [(&str, (&str, ReadKind)); 4] = [
-    ("server", ("server", |cx, section| NtpSource::read_keys(cx, section).map(SourceKind::Server))),
-    ("pool", ("pool", |cx, section| PoolSource::read_keys(cx, section).map(SourceKind::Pool))),
-    ("nts", ("nts", |cx, section| NtsSource::read_keys(cx, section).map(SourceKind::Nts))),
-    ("nts-pool", ("nts-pool", |cx, section| NtsPoolSource::read_keys(cx, section).map(SourceKind::NtsPool))),
+const NTP_MODES: [(&str, ReadKind); 2] = [
+    ("server", |cx, section| NtpSource::read_keys(cx, section).map(SourceKind::Server)),
+    ("pool", |cx, section| PoolSource::read_keys(cx, section).map(SourceKind::Pool)),
 ];
+
+#[rustfmt::skip]
+const NTS_MODES: [(&str, ReadKind); 2] = if build::NTS { [
+    ("nts", |cx, section| NtsSource::read_keys(cx, section).map(SourceKind::Nts)),
+    ("nts-pool", |cx, section| NtsPoolSource::read_keys(cx, section).map(SourceKind::NtsPool)),
+] } else { [
+    ("nts", |_, _| None),
+    ("nts-pool", |_, _| None),
+] };
 
 fn uses_key_exchange(section: &Section<'_>) -> bool {
     matches!(section.mode(), Some("nts" | "nts-pool"))

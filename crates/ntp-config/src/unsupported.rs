@@ -4,9 +4,10 @@
 //! refused by name: a daemon must not silently ignore an authenticated source. The table of refusals
 //! also marks these settings in the configuration reference.
 
+use crate::build;
 use crate::clock::TimestampMode;
 use crate::config::Config;
-use crate::diagnostic::Diagnostic;
+use crate::diagnostic::{self, Diagnostic};
 use crate::document::Place;
 use crate::documentation::KeyDoc;
 
@@ -89,7 +90,20 @@ impl Config {
         if mode.value == TimestampMode::Hardware {
             refused.push(HARDWARE_TIMESTAMPS.at(&mode.place));
         }
-        refused.sort_by_key(|diagnostic| diagnostic.place.order());
+        let keys: [(&str, &str, bool); 2] = [
+            ("observability", "observation-path", build::INTERFACES),
+            ("observability", "record-path", build::RECORDS),
+        ];
+        for (section, key, built) in keys {
+            let mut entries = self.entries.get(section).into_iter().flatten();
+            if let Some(entry) = entries.find(|entry| !built && entry.key == key) {
+                let message = format!("`{key}` is not supported by this build");
+                refused.push(
+                    Diagnostic::error(entry.place.clone(), message).with_help("remove the key"),
+                );
+            }
+        }
+        diagnostic::sort(&mut refused);
         refused
     }
 }

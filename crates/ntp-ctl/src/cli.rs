@@ -5,20 +5,15 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use ntp_proto::client::VersionChoice;
 use ntp_proto::wire::Version;
-use ntp_time::SystemTime;
 
 use crate::console::Failure;
 use crate::daemon_command::DaemonCommand;
-use crate::format::time;
-use crate::migrate::Migrate;
-use crate::trial;
-use ntp_types::source::SrvVerification;
+use crate::output_format::Format;
 
 /// Width of help texts on wider terminals: longer lines are hard to read.
 const MAX_HELP_WIDTH: usize = 100;
@@ -104,7 +99,7 @@ fn version_option() -> Arg {
         .help("Print the version")
 }
 
-fn ntp_version(text: &str) -> Result<VersionChoice, String> {
+pub(crate) fn ntp_version(text: &str) -> Result<VersionChoice, String> {
     if text == "auto" {
         return Ok(VersionChoice::Auto);
     }
@@ -112,18 +107,6 @@ fn ntp_version(text: &str) -> Result<VersionChoice, String> {
     number
         .map(VersionChoice::Fixed)
         .ok_or_else(|| "expected 1 to 5, or auto".to_owned())
-}
-
-/// A version that NTS supports.
-fn nts_version(text: &str) -> Result<VersionChoice, String> {
-    let choice = ntp_version(text).ok();
-    let exists = |choice: &VersionChoice| match choice {
-        VersionChoice::Auto => true,
-        VersionChoice::Fixed(version) => *version >= Version::V4,
-    };
-    choice
-        .filter(exists)
-        .ok_or_else(|| "expected 4, 5 or auto".to_owned())
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -146,120 +129,28 @@ pub(crate) enum Command {
         version: VersionChoice,
     },
     /// Test the NTS of a server
+    #[cfg(feature = "nts")]
     Nts {
         #[command(subcommand)]
-        action: NtsAction,
+        action: crate::nts::Action,
     },
-    /// Replay the recorded inputs of a daemon and compare the decisions
-    Replay {
-        /// The record: the file of `record-path`, or an older one (`NAME.1`)
-        file: PathBuf,
-
-        /// Write a plot of offset, bound and measurements to this file
-        #[arg(long, value_name = "FILE")]
-        svg: Option<PathBuf>,
-
-        /// Show identical decisions, too
-        #[arg(long)]
-        all: bool,
-    },
-    /// Report how accurate the clock was, for auditors, from the history of the daemon
-    Report {
-        /// First day or time, UTC: 2026-11-01 or 2026-11-01T08:00:00Z [default: the oldest]
-        #[arg(long, value_name = "TIME")]
-        from: Option<SystemTime>,
-
-        /// End of the time, not included [default: the newest]
-        #[arg(long, value_name = "TIME")]
-        to: Option<SystemTime>,
-
-        /// Limit of the error bound; the time outside each limit is reported
-        #[arg(long = "limit", value_name = "TIME", value_parser = time, default_values = ["100us", "1ms", "50ms"])]
-        limits: Vec<Duration>,
-
-        /// Write a plot to this file
-        #[arg(long, value_name = "FILE")]
-        svg: Option<PathBuf>,
-
-        /// Directory of the history [default: `history` in the state directory]
-        #[arg(long, value_name = "PATH")]
-        directory: Option<PathBuf>,
-    },
-    /// Set the clock once from the configured sources, without the daemon; asks for confirmation
-    ForceSync(ForceSync),
-    /// Convert the configuration of another time daemon to ntp.toml
-    ///
-    /// Files that it includes and the options of the service in /etc/default or /etc/sysconfig are
-    /// converted, too.
-    Migrate(Migrate),
-    /// Run the daemon beside the time daemon of this machine, and compare their opinions
-    ///
-    /// The clock is not changed, nothing is served, and nothing is left behind. Ctrl-C ends the
-    /// trial with the summary so far.
-    Trial(trial::Options),
+    #[cfg(feature = "tools")]
+    #[command(flatten)]
+    Tool(crate::tools::Tool),
 }
 
-#[derive(Args, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ForceSync {
-    /// Do not ask for confirmation, for boot scripts and timers
-    #[arg(long, short)]
-    pub(crate) yes: bool,
-    /// With --yes, the maximum correction [default: startup-step-panic-threshold of the
-    /// configuration]
-    #[arg(long, value_name = "TIME", value_parser = time, requires = "yes")]
-    pub(crate) max_offset: Option<Duration>,
-    /// Do not set the clock if the offset is smaller
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
-    pub(crate) min_offset: Duration,
-    /// Timeout
-    #[arg(long, value_name = "TIME", value_parser = time, default_value = "60s")]
-    pub(crate) timeout: Duration,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
-pub(crate) enum NtsAction {
-    /// Exchange keys with a server and send one authenticated request; report problems and remedies
-    ///
-    /// Needs no daemon and changes nothing. The report has the certificates of the server, the
-    /// negotiated parameters, the duration of each stage and the offset of the local clock, as far
-    /// as the check got.
-    #[command(after_help = crate::nts::exit_codes())]
-    Check {
-        /// Host name or address of the key exchange server, with an optional port
-        host: String,
-        /// Trust the certificate authorities in this file (PEM), too
-        #[arg(long, value_name = "FILE")]
-        ca: Option<PathBuf>,
-        /// Trust no certificate authorities but those in the file of `--ca`
-        #[arg(long, requires = "ca")]
-        no_system_authorities: bool,
-        /// NTP version to ask for, 4 or 5, or `auto`: what a server chooses that knows both
-        #[arg(long, value_name = "VERSION", default_value = "auto", value_parser = nts_version)]
-        version: VersionChoice,
-        /// Check this many members of an NTS pool, and show a table of them
-        #[arg(long, value_name = "COUNT", num_args = 0..=1, default_missing_value = "4", value_parser = members)]
-        pool: Option<usize>,
-        /// Find the server by SRV records: `dnssec`, `certificate` or `none`, as `srv-verification`
-        #[arg(long, value_name = "VERIFICATION", num_args = 0..=1, default_missing_value = "dnssec", value_parser = srv)]
-        srv: Option<SrvVerification>,
-        /// Timeout of the key exchange
-        #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time)]
-        timeout: Duration,
-    },
-}
-
-/// Number of members of a pool.
-fn members(text: &str) -> Result<usize, String> {
-    let number = text.parse().ok().filter(|number| (1..=64).contains(number));
-    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
-}
-
-fn srv(text: &str) -> Result<SrvVerification, String> {
-    match text {
-        "dnssec" => Ok(SrvVerification::Dnssec),
-        "certificate" => Ok(SrvVerification::Certificate),
-        "none" => Ok(SrvVerification::None),
-        _ => Err("expected dnssec, certificate or none".to_owned()),
+impl Command {
+    /// Returns whether the command has this output format.
+    fn has(&self, format: Format) -> bool {
+        match format {
+            Format::Plain | Format::Json => true,
+            Format::Prometheus => *self == Self::Status,
+            Format::Md | Format::Csv => match self {
+                #[cfg(feature = "tools")]
+                Self::Tool(tool) => tool.is_report(),
+                _ => false,
+            },
+        }
     }
 }
 
@@ -293,48 +184,12 @@ impl Options {
     /// Returns the output format, if it is one of `command`.
     pub(crate) fn format_for(&self, command: &Command) -> Result<Format, Failure> {
         let format = self.format();
-        if format.is_for(command) {
+        if command.has(format) {
             return Ok(format);
         }
         let (name, other) = format.name();
         let text = format!("error: `--format {name}` is for `{other}` only");
         Err(Failure::Usage(text))
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
-    /// Text for people
-    Plain,
-    /// JSON for programs
-    Json,
-    /// Metrics in the text format of Prometheus (`status` only)
-    Prometheus,
-    /// Markdown (`report` only)
-    Md,
-    /// Comma-separated values (`report` only)
-    Csv,
-}
-
-impl Format {
-    /// Returns whether `command` has this format.
-    pub(crate) fn is_for(self, command: &Command) -> bool {
-        match self {
-            Self::Plain | Self::Json => true,
-            Self::Prometheus => *command == Command::Status,
-            Self::Md | Self::Csv => matches!(command, Command::Report { .. }),
-        }
-    }
-
-    /// Returns the name on the command line, and the command that has it.
-    pub(crate) const fn name(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Plain => ("plain", "any"),
-            Self::Json => ("json", "any"),
-            Self::Prometheus => ("prometheus", "status"),
-            Self::Md => ("md", "report"),
-            Self::Csv => ("csv", "report"),
-        }
     }
 }
 

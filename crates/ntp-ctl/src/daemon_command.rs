@@ -29,7 +29,7 @@ use crate::settings::parse_settings;
 use crate::sources::View;
 use crate::{
     bound, clients, config_save, config_show, dhcp, explain_text, manual, reload, servers,
-    source_details, sources, tracking, waitsync, watch,
+    source_details, sources, tracking, waitsync,
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
@@ -79,6 +79,7 @@ pub(crate) enum DaemonCommand {
     /// Explain why the clock is or is not steered, and why each source is or is not used
     Explain,
     /// Monitor the clock and its sources live, with plots (q quits)
+    #[cfg(feature = "tools")]
     Watch,
     /// Wait until the clock is synchronised, for boot scripts
     Waitsync {
@@ -268,7 +269,8 @@ impl DaemonCommand {
                 clients::run(config, *limit, server.as_deref(), json, console)
             }
             Self::Explain => daemon.show(explain_text::data, explain_text::plain),
-            Self::Watch => watch::run(config),
+            #[cfg(feature = "tools")]
+            Self::Watch => crate::watch::run(config),
             Self::Waitsync { max_error, timeout } => {
                 waitsync::run(config, *max_error, *timeout, json, console)
             }

@@ -19,48 +19,36 @@ use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
+use clap::Args;
 use ntp_config::{ClockKind, Config, Loaded, StepThreshold, Style};
 use ntp_os_clock::monotonic;
-use ntp_time::{Monotonic, NtpDuration};
-use ntp_types::status::{OneShotReading, Status};
+use ntp_time::NtpDuration;
+use ntp_types::status::OneShotReading;
 use serde_json::json;
 
-use crate::cli::ForceSync;
 use crate::connect::Socket;
 use crate::console::{Console, Failure};
 use crate::exit;
 use crate::explain_text;
-use crate::format::{duration, signed, timestamp};
+use crate::format::{duration, signed, time, timestamp};
+use crate::one_shot::{OneShot, OpenOneShot};
 
-/// Measures the configured sources once and sets the clock once, by the engine of the daemon.
-///
-/// The entry point of the program passes the implementation, so that this crate does not contain
-/// the daemon.
-pub trait OneShot {
-    /// Measures until a majority of the sources agrees, or returns `None` if `deadline` passes or a
-    /// signal arrives before.
-    ///
-    /// # Errors
-    /// If the operating system refuses a necessary operation.
-    fn measure(&mut self, deadline: Monotonic) -> Result<Option<OneShotReading>, Box<dyn Error>>;
-
-    /// Steps the clock. The last call.
-    ///
-    /// # Errors
-    /// If the clock cannot be set; it is unchanged then.
-    fn step(&mut self, by: NtpDuration) -> Result<(), Box<dyn Error>>;
-
-    /// Removes the time that an earlier run saved as past. Returns whether that succeeded; if not,
-    /// the reason was reported.
-    fn forget_saved_time(&mut self) -> bool;
-
-    /// Returns the status, to explain why sources do not agree.
-    fn status(&self) -> Status;
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ForceSync {
+    /// Do not ask for confirmation, for boot scripts and timers
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// With --yes, the maximum correction [default: startup-step-panic-threshold of the
+    /// configuration]
+    #[arg(long, value_name = "TIME", value_parser = time, requires = "yes")]
+    pub(crate) max_offset: Option<Duration>,
+    /// Do not set the clock if the offset is smaller
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "1s")]
+    pub(crate) min_offset: Duration,
+    /// Timeout
+    #[arg(long, value_name = "TIME", value_parser = time, default_value = "60s")]
+    pub(crate) timeout: Duration,
 }
-
-/// Opens the clock and the sources of a configuration, and drops all privileges but that to set
-/// the clock. Fails if the clock may not be set.
-pub type OpenOneShot<'a> = &'a dyn Fn(&Loaded) -> Result<Box<dyn OneShot>, Box<dyn Error>>;
 
 pub(crate) fn run(
     config: Option<&Path>,
@@ -317,6 +305,8 @@ mod tests {
     use ntp_time::SystemTime;
 
     use super::*;
+    use ntp_time::Monotonic;
+    use ntp_types::status::Status;
 
     /// Sources that agree on these corrections, one for each measurement.
     struct Scripted {

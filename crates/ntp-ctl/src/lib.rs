@@ -9,6 +9,14 @@
 //! Commands write to a `Console` instead of the streams of the process, so that tests can run them
 //! in process. A closed pipe on standard output is not a failure.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "tools"),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "for the commands that a small build lacks"
+    )
+)]
 
 mod bound;
 mod cli;
@@ -21,16 +29,24 @@ mod daemon_command;
 mod dhcp;
 mod exit;
 mod explain_text;
+#[cfg(feature = "tools")]
+#[cfg(feature = "tools")]
 mod force_sync;
 mod format;
 mod layout;
 mod manual;
+#[cfg(feature = "tools")]
 pub mod migrate;
+#[cfg(feature = "nts")]
 mod nts;
+mod one_shot;
+mod output_format;
 mod query;
 mod query_client;
 mod reload;
+#[cfg(feature = "tools")]
 mod replay;
+#[cfg(feature = "tools")]
 mod report;
 mod servers;
 mod settings;
@@ -39,10 +55,14 @@ mod source_details;
 mod sources;
 mod status;
 mod status_text;
+#[cfg(feature = "tools")]
+mod tools;
 mod tracking;
+#[cfg(feature = "tools")]
 mod trial;
 mod validate;
 mod waitsync;
+#[cfg(feature = "tools")]
 mod watch;
 
 use std::ffi::OsString;
@@ -50,13 +70,13 @@ use std::io::{self, ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
 use ntp_config::Style;
-use ntp_nts_ke::trust::Authorities;
 use serde_json::{Value, json};
 
-use cli::{Command, Format, Invocation, NtsAction, Options};
+use cli::{Command, Invocation, Options};
 use console::{Console, DEFAULT_WIDTH, Escaping, Failure};
 pub use exit::CODES;
-pub use force_sync::{OneShot, OpenOneShot};
+pub use one_shot::{OneShot, OpenOneShot};
+use output_format::Format;
 
 /// Returns the definition of the command line, from which manual page and completions are
 /// generated.
@@ -68,10 +88,8 @@ pub fn command() -> clap::Command {
 pub fn main(open: OpenOneShot<'_>) -> ExitCode {
     let colours = std::env::var_os("NO_COLOR").is_none();
     let is_terminal = io::stdout().is_terminal();
-    let size = is_terminal.then(|| ratatui::crossterm::terminal::size().ok());
-    let width = size
-        .flatten()
-        .map_or(DEFAULT_WIDTH, |(columns, _)| columns.into());
+    let width = is_terminal.then(terminal_width).flatten();
+    let width = width.unwrap_or(DEFAULT_WIDTH);
     let coloured = colours && is_terminal;
     let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
     let mut console = Console {
@@ -86,6 +104,15 @@ pub fn main(open: OpenOneShot<'_>) -> ExitCode {
         },
     };
     run(std::env::args_os(), open, &mut console).into()
+}
+
+/// Returns the width of the terminal in columns; a build without the tools knows none.
+fn terminal_width() -> Option<usize> {
+    #[cfg(feature = "tools")]
+    if let Ok((columns, _)) = ratatui::crossterm::terminal::size() {
+        return Some(columns.into());
+    }
+    None
 }
 
 /// Runs the command of `arguments`, the first of which is the name of the program, and returns the
@@ -174,7 +201,7 @@ fn print_json_error(failure: &Failure, console: &mut Console<'_>) -> Result<(), 
 fn run_command(
     command: &Command,
     options: &Options,
-    open: OpenOneShot<'_>,
+    #[cfg_attr(not(feature = "tools"), expect(unused_variables))] open: OpenOneShot<'_>,
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let config = options.config.as_deref();
@@ -189,53 +216,10 @@ fn run_command(
             samples,
             version,
         } => query::run(host, *samples, *version, json, console),
-        Command::Nts {
-            action:
-                NtsAction::Check {
-                    host,
-                    ca,
-                    no_system_authorities,
-                    version,
-                    pool,
-                    srv,
-                    timeout,
-                },
-        } => {
-            let check = nts::Check {
-                host,
-                authorities: Authorities {
-                    system: !no_system_authorities,
-                    paths: ca.as_slice(),
-                },
-                version: *version,
-                srv: *srv,
-                pool: *pool,
-                limit: *timeout,
-            };
-            nts::run(&check, json, console)
-        }
-        Command::Migrate(options) => migrate::run(config, options, json, console),
-        Command::Trial(options) => trial::run(config, options, json, console),
-        Command::Replay { file, svg, all } => {
-            replay::run(file, svg.as_deref(), *all, json, console)
-        }
-        Command::Report {
-            from,
-            to,
-            limits,
-            svg,
-            directory,
-        } => {
-            let wanted = report::Wanted {
-                from: *from,
-                to: *to,
-                limits,
-                picture: svg.as_deref(),
-                directory: directory.as_deref(),
-            };
-            report::run(config, &wanted, format, console)
-        }
-        Command::ForceSync(options) => force_sync::run(config, options, json, open, console),
+        #[cfg(feature = "nts")]
+        Command::Nts { action } => action.run(json, console),
+        #[cfg(feature = "tools")]
+        Command::Tool(tool) => tool.run(config, format, open, console),
     }
 }
 

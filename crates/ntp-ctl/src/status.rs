@@ -12,9 +12,9 @@ use std::time::Duration;
 use ntp_control_api::metrics::prometheus_text;
 use ntp_control_api::observation::{self, FetchError, ReadError};
 
-use crate::cli::Format;
 use crate::connect::no_configuration;
 use crate::console::{Console, Failure};
+use crate::output_format::Format;
 use crate::status_text;
 
 pub(crate) fn run(

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ntp_config::{
-    Config, LeapHandling as FileHandling, LogLevel, NtpSource, OnPanic, RefClockSource,
+    Config, LeapHandling as FileHandling, NtpSource, OnPanic, RefClockSource,
     SourceKind as FileKind, StepThreshold, TimestampMode as FileMode, VersionChoice,
 };
 use ntp_os_clock::{Clock, ClockError, ClockKind, precision};
@@ -25,7 +25,6 @@ use ntp_proto::wire::Version;
 use ntp_time::NtpDuration;
 use ntp_types::path::NetworkPath;
 use ntp_udp::{SocketOptions, TimestampMode};
-use tracing::Level;
 
 /// Standard deviations of `accuracy` in the largest error of a reference clock. Upstream states four
 /// times `accuracy` as the delay of the clock, half of which is its error.
@@ -260,17 +259,6 @@ pub fn socket_options(config: &Config) -> SocketOptions {
             FileMode::KernelAll => TimestampMode::KernelAll,
             FileMode::Hardware => TimestampMode::Hardware,
         },
-    }
-}
-
-/// Returns the log level of the file.
-pub fn level(level: Option<LogLevel>) -> Level {
-    match level.unwrap_or_default() {
-        LogLevel::Trace => Level::TRACE,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Error => Level::ERROR,
     }
 }
 

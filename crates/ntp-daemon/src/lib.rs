@@ -24,6 +24,10 @@
 //!
 //! It is a library, so that the demo and tests can run the real daemon in their own process.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    not(feature = "nts"),
+    allow(dead_code, unused_imports, reason = "for the key exchange")
+)]
 
 mod chronyc;
 pub mod cli;
@@ -36,6 +40,11 @@ mod join;
 mod leap_list;
 pub mod listeners;
 pub mod log;
+#[cfg(not(any(feature = "nts", feature = "without-nts")))]
+compile_error!(
+    "choose the cryptography of NTS by one of the features `ring` (the default), `aws-lc-rs`, \
+     `openssl` and `aws-lc-fips`, or `without-nts`"
+);
 pub mod nts;
 pub mod observation;
 pub mod observation_socket;
@@ -52,17 +61,15 @@ mod tasks;
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 use std::process::ExitCode;
 
-use ntp_config::{Config, Loaded, SandboxMode};
+use ntp_config::{Config, Loaded, SandboxMode, build};
 use ntp_os_clock::{Clock, ClockError, SystemClock, UnsteeredClock, monotonic_source};
 use ntp_proto::engine::{EngineConfig, TimePrior};
 use ntp_proto::keys::KeyRing;
 use ntp_time::SystemTime;
 use ntp_types::event::{Event, Prose};
 use ntp_udp::signals;
-use tracing::Level;
 
 pub use chronyc::ChronycSockets;
 use cli::Cli;
@@ -70,7 +77,7 @@ use clockbound::ClockBound;
 use control::{CommandHandler, Control, ControlListener, StartupContext};
 pub use history::History;
 pub use leap_list::LeapList;
-use log::{LogFile, Threshold};
+use log::LogFile;
 use nts::CookieKeys;
 use observation_socket::ObservationSocket;
 pub use persist::Store;
@@ -103,8 +110,9 @@ pub fn main() -> ExitCode {
     let observability = &loaded.config.observability;
     let level = cli
         .log_level
-        .map_or_else(|| convert::level(observability.log_level), Level::from);
-    let (threshold, log_file) = match log::start(
+        .or(observability.log_level)
+        .unwrap_or_default();
+    let log_file = match log::start(
         level,
         observability.log_path.as_deref(),
         observability.ansi_colors,
@@ -122,19 +130,11 @@ pub fn main() -> ExitCode {
             return exit::code(exit::SOFTWARE);
         }
     };
-    let sandbox = cli
-        .sandbox
-        .map_or(loaded.config.sandbox.mode, SandboxMode::from);
-    exit::code(run(cli, loaded, sandbox, threshold, log_file.as_ref()))
+    let sandbox = cli.sandbox.unwrap_or(loaded.config.sandbox.mode);
+    exit::code(run(cli, loaded, sandbox, log_file.as_ref()))
 }
 
-fn run(
-    cli: Cli,
-    loaded: Loaded,
-    sandbox: SandboxMode,
-    threshold: Threshold,
-    log_file: Option<&LogFile>,
-) -> u8 {
+fn run(cli: Cli, loaded: Loaded, sandbox: SandboxMode, log_file: Option<&LogFile>) -> u8 {
     log::emit(&Event::DaemonStarting {
         version: env!("CARGO_PKG_VERSION").to_owned(),
     });
@@ -170,8 +170,7 @@ fn run(
     let manager = ServiceManager::from_environment(&loaded.config);
     let startup = StartupContext {
         explicit: cli.config,
-        level: cli.log_level.map(Level::from),
-        threshold,
+        level: cli.log_level,
         clock,
         steering_key,
         loaded,
@@ -248,11 +247,17 @@ fn assemble(
     steering_key: u32,
     confine: impl FnOnce(&[BorrowedFd<'_>]) -> io::Result<()>,
 ) -> Result<Runtime, Failure> {
-    let listeners = listeners::listeners(config, keys, steering_key);
     // First: if another instance is running, nothing of it has been touched yet.
-    let bound = Bound::bind(listeners).map_err(Failure::Serve)?;
-    let ke_server =
-        ntp_nts_ke::server::Bound::bind(nts::endpoints(config)).map_err(Failure::GiveKeys)?;
+    let bound = if build::SERVER {
+        Bound::bind(listeners::listeners(config, keys, steering_key)).map_err(Failure::Serve)?
+    } else {
+        Bound::default()
+    };
+    let ke_server = if build::SERVER {
+        nts::Bound::bind(nts::endpoints(config)).map_err(Failure::GiveKeys)?
+    } else {
+        nts::Bound::default()
+    };
     for &(address, instead) in ke_server.without_ipv6() {
         log::emit(&Event::ServerWithoutIpv6 { address, instead });
     }
@@ -270,9 +275,7 @@ fn assemble(
     };
     let sockets = convert::socket_options(config);
     let disruptions = DisruptionMonitor::open(config);
-    let directory = config.clockbound.directory.as_deref();
     let marker = disruptions.marker();
-    let clockbound = directory.and_then(|directory| open_clockbound(directory, marker));
     let mut runtime = Runtime::new(
         engine,
         Parts {
@@ -281,16 +284,14 @@ fn assemble(
             store,
             leap_list: LeapList::new(config.leap.list.clone(), config.leap.list_is_named),
             disruptions,
-            ref_clocks: RefClocks::prepare(config),
-            history: History::open(config),
-            clockbound,
-            observation_socket: open_observation_socket(config),
-            chronyc: ChronycSockets::open(&config.compat.chrony),
-            recorder: config
-                .observability
-                .record_path
-                .as_deref()
-                .map(Recorder::new),
+            ref_clocks: build::REF_CLOCKS.then(|| RefClocks::prepare(config)),
+            history: build::RECORDS.then(|| History::open(config)).flatten(),
+            clockbound: (build::INTERFACES.then(|| open_clockbound(config, marker))).flatten(),
+            observation_socket: (build::INTERFACES.then(|| open_observation_socket(config)))
+                .flatten(),
+            chronyc: (build::INTERFACES.then(|| ChronycSockets::open(&config.compat.chrony)))
+                .flatten(),
+            recorder: build::RECORDS.then(|| recorder(config)).flatten(),
             seed: seed(),
         },
     );
@@ -339,7 +340,8 @@ fn open_cookie_keys(config: &Config, runtime: &Runtime) -> Result<Option<CookieK
 }
 
 /// Opens the segments for ClockBound's clients. Logs if that fails.
-fn open_clockbound(directory: &Path, marker: Option<u64>) -> Option<ClockBound> {
+fn open_clockbound(config: &Config, marker: Option<u64>) -> Option<ClockBound> {
+    let directory = config.clockbound.directory.as_deref()?;
     ClockBound::open(directory, marker)
         .inspect_err(|error| {
             log::emit(&Event::ClockBoundFailed {
@@ -362,6 +364,12 @@ fn open_observation_socket(config: &Config) -> Option<ObservationSocket> {
             });
         })
         .ok()
+}
+
+/// Prepares the record of the engine's inputs, if one is configured.
+fn recorder(config: &Config) -> Option<Recorder> {
+    let path = config.observability.record_path.as_deref();
+    path.map(Recorder::new)
 }
 
 /// Opens the clock of the daemon. Without sources the privilege to set it is not required: the

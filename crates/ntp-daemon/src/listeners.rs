@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
-use ntp_config::{AccessDecision, Config, FilterAction, FilterList, ServerConfig};
+use ntp_config::{AccessDecision, Config, FilterAction, FilterList, ServerConfig, build};
 use ntp_proto::keys::KeyRing;
 use ntp_proto::server::{
     Access, AccessList, AccessRule, Networks, Policy, RateLimit, Refusal, Versions,
@@ -18,6 +18,9 @@ use crate::serve::Listener;
 /// Returns the listening addresses. `keys` is the content of the key file; `steering_key` is the
 /// secret that spreads clients over threads.
 pub fn listeners(config: &Config, keys: &KeyRing, steering_key: u32) -> Vec<Listener> {
+    if !build::SERVER {
+        return Vec::new();
+    }
     let timestamps = convert::socket_options(config).timestamps;
     config
         .servers

@@ -2,43 +2,24 @@
 //!
 //! Every line is an [`Event`]: `emit` is the only place that writes one.
 //!
-//! The layout is that of upstream (`tracing`'s full format): UTC time with microseconds, level,
-//! message. The time comes from our own clock functions, because std's may panic on the values of a
+//! The layout is that of upstream (the full format of `tracing`): UTC time with microseconds, level,
+//! message. All lines have one form and one origin, so that crate would add code only. The time comes from our own clock functions, because std's may panic on the values of a
 //! clock simulator. A log file is appended to and never truncated: what happened before a restart
 //! is what one looks for after it.
 
 use std::collections::VecDeque;
-use std::fmt;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ntp_config::Loaded;
+use ntp_config::{Loaded, LogLevel};
 use ntp_history::recorder::is_recorded;
+use ntp_types::escape::Escaped;
 use ntp_types::event::{Event, Logfmt, Prose, Severity};
 use ntp_types::status::EventCount;
-use tracing::{Level, debug, error, info, warn};
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{Layer, Registry, reload};
-
-/// UTC with microseconds, in upstream's format.
-#[derive(Clone, Copy, Debug)]
-struct Utc;
-
-impl FormatTime for Utc {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let text = ntp_os_clock::realtime().to_string();
-        // Truncates nanoseconds to microseconds.
-        let micros = text.len().saturating_sub(4);
-        write!(writer, "{}Z", text.get(..micros).unwrap_or(&text))
-    }
-}
 
 /// A log file that can be reopened under the same name.
 #[derive(Clone, Debug)]
@@ -125,19 +106,55 @@ impl Write for LogFile {
     }
 }
 
-/// Log level; can be changed at run time.
-#[derive(Clone, Debug)]
-pub struct Threshold(reload::Handle<LevelFilter, Registry>);
+/// Where the log goes, and which events. One for the process, because all threads emit events; there
+/// is none in programs that embed the daemon.
+static OUTPUT: OnceLock<Output> = OnceLock::new();
 
-impl Threshold {
-    /// Sets the least severe level that is logged.
-    ///
-    /// # Errors
-    /// If logging has ended; the reason.
-    pub fn set(&self, level: Level) -> Result<(), String> {
-        self.0
-            .reload(LevelFilter::from_level(level))
-            .map_err(|problem| format!("the log level cannot be changed: {problem}"))
+#[derive(Debug)]
+struct Output {
+    /// The least severe level that is logged, as in [`LogLevel`].
+    level: AtomicU8,
+    /// Whether lines are coloured for a terminal.
+    coloured: bool,
+    /// Standard output without one.
+    file: Option<LogFile>,
+}
+
+/// Sets the least severe level that is logged.
+pub(crate) fn set_level(level: LogLevel) {
+    if let Some(output) = OUTPUT.get() {
+        output.level.store(level as u8, Ordering::Relaxed);
+    }
+}
+
+impl Output {
+    fn write(&self, event: &Event) {
+        let severity = event.severity();
+        let (level, name, colour) = match severity {
+            Severity::Error => (LogLevel::Error, "ERROR", 31),
+            Severity::Warning => (LogLevel::Warn, " WARN", 33),
+            Severity::Info => (LogLevel::Info, " INFO", 32),
+            Severity::Debug => (LogLevel::Debug, "DEBUG", 34),
+        };
+        if level as u8 > self.level.load(Ordering::Relaxed) {
+            return;
+        }
+        let time = ntp_os_clock::realtime().to_string();
+        // Truncates nanoseconds to microseconds.
+        let time = time.get(..time.len().saturating_sub(4)).unwrap_or(&time);
+        let mut line = if self.coloured {
+            format!("\u{1b}[2m{time}Z\u{1b}[0m \u{1b}[{colour}m{name}\u{1b}[0m ")
+        } else {
+            format!("{time}Z {name} ")
+        };
+        // Writing to a string cannot fail.
+        let _ = write!(Escaped::line(&mut line), "{event} {}", Logfmt(event));
+        line.push('\n');
+        // If a line cannot be written, nobody can be informed.
+        let _ = match &self.file {
+            Some(file) => file.clone().write_all(line.as_bytes()),
+            None => io::stdout().write_all(line.as_bytes()),
+        };
     }
 }
 
@@ -177,11 +194,8 @@ pub(crate) fn emit(event: &Event) {
             queue.push_back(event.clone());
         }
     }
-    match event.severity() {
-        Severity::Debug => debug!("{event} {}", Logfmt(event)),
-        Severity::Info => info!("{event} {}", Logfmt(event)),
-        Severity::Warning => warn!("{event} {}", Logfmt(event)),
-        Severity::Error => error!("{event} {}", Logfmt(event)),
+    if let Some(output) = OUTPUT.get() {
+        output.write(event);
     }
 }
 
@@ -228,35 +242,24 @@ pub(crate) fn emit_clock_shortcoming(shortcoming: ntp_os_clock::Shortcoming) {
     });
 }
 
-/// Starts logging. Returns the threshold, and the log file if there is one.
+/// Starts logging. Returns the log file if there is one.
 ///
 /// # Errors
 /// If the log file can't be opened.
 pub fn start(
-    level: Level,
+    level: LogLevel,
     path: Option<&Path>,
     colors: Option<bool>,
-) -> io::Result<(Threshold, Option<LogFile>)> {
-    let (filter, handle) = reload::Layer::new(LevelFilter::from_level(level));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_timer(Utc)
-        .with_target(false);
+) -> io::Result<Option<LogFile>> {
     let file = path.map(LogFile::open).transpose()?;
-    let lines = match file.clone() {
-        Some(file) => lines
-            .with_ansi(colors.unwrap_or(false))
-            .with_writer(move || file.clone())
-            .boxed(),
-        None => lines
-            .with_ansi(colors.unwrap_or_else(|| io::stdout().is_terminal()))
-            .with_writer(io::stdout)
-            .boxed(),
-    };
-    tracing_subscriber::registry()
-        .with(filter)
-        .with(lines)
-        .init();
-    Ok((Threshold(handle), file))
+    let is_terminal = file.is_none() && io::stdout().is_terminal();
+    // A second call in the same process changes nothing.
+    let _ = OUTPUT.set(Output {
+        level: AtomicU8::new(level as u8),
+        coloured: colors.unwrap_or(is_terminal),
+        file: file.clone(),
+    });
+    Ok(file)
 }
 
 #[cfg(test)]

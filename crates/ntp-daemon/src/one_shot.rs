@@ -8,7 +8,7 @@
 //!
 //! The clock is of the configured kind, so a virtual clock makes a dry run.
 
-use ntp_config::{Loaded, SandboxMode};
+use ntp_config::{Loaded, SandboxMode, build};
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::{ClockFacts, TimePrior};
 use ntp_time::{Adjustment, Monotonic, NtpDuration, SystemTime};
@@ -63,7 +63,7 @@ impl OneShot {
             store: Store::new(None),
             leap_list: LeapList::new(None, false),
             disruptions: DisruptionMonitor::default(),
-            ref_clocks: RefClocks::default(),
+            ref_clocks: build::REF_CLOCKS.then(RefClocks::default),
             history: None,
             clockbound: None,
             observation_socket: None,

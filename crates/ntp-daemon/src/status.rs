@@ -1,16 +1,15 @@
 //! Assembles the status of the daemon: what the engine knows, and what only the daemon knows.
 
 use ntp_config::platform::Choice;
-use ntp_nts_ke::provider;
 use ntp_os_clock::{Clock, realtime};
 use ntp_proto::engine::Now;
 use ntp_time::{NtpDuration, SystemTime};
 use ntp_types::status::{
-    DisciplinedClock, EngineStatus, PlatformStatus, ProgramStatus, ProviderStatus, SourceStatus,
-    Status,
+    DisciplinedClock, EngineStatus, PlatformStatus, ProgramStatus, SourceStatus, Status,
 };
 
 use crate::log;
+use crate::nts;
 use crate::runtime::driver::Driver;
 use crate::runtime::services::Services;
 
@@ -48,10 +47,7 @@ fn program(driver: &Driver, now: Now, config_path: Option<String>) -> ProgramSta
         now: now.system,
         config_path,
         platform: None,
-        provider: Some(ProviderStatus {
-            name: provider::NAME.to_owned(),
-            fips: provider::is_fips(),
-        }),
+        provider: nts::provider(),
     }
 }
 

@@ -68,7 +68,7 @@ fn demonstrate(seconds: u32) -> Result<bool, Box<dyn std::error::Error>> {
         store: Store::new(None),
         leap_list: LeapList::default(),
         disruptions: DisruptionMonitor::default(),
-        ref_clocks: RefClocks::default(),
+        ref_clocks: Some(RefClocks::default()),
         history: None,
         clockbound: None,
         observation_socket: None,

@@ -3,7 +3,7 @@
 //! A test target of one package cannot depend on the programs of another, so this module runs
 //! `cargo build` once per test process, with the profile and target directory of the test itself.
 //! Without changes that takes a moment; cargo's lock serialises concurrent builds. With
-//! `NTP_E2E_FEATURES=aws-lc-rs` the programs have those features instead of the default ones.
+//! `NTP_E2E_FEATURES=full,aws-lc-rs` the programs have those features instead of the default ones.
 
 use std::collections::HashMap;
 use std::env;

@@ -355,6 +355,12 @@ fn each_build_has_the_cryptography_of_its_feature_only() {
     for (feature, _) in LIBRARIES {
         check(&["--no-default-features", "--features", feature], feature);
     }
+    let small = ["--no-default-features", "--features", "without-nts"];
+    check(&small, "none");
+    let small = linked(&small);
+    for library in ["annotate_snippets", "ratatui", "rustls", "x509_cert"] {
+        assert!(!small.contains(library), "{library} is in a small build");
+    }
 }
 
 /// Threads started by other means would keep the privilege of the main thread to set the clock.

@@ -472,7 +472,10 @@ errors! {
     }
 }
 
-/// Returns the interface file.
+/// The interface file, which programs print: the text that [`interface`] makes (a test compares them).
+pub const INTERFACE_FILE: &str = include_str!("../../org.ntpd-rs.Control1.varlink");
+
+/// Makes the interface file from the types.
 pub fn interface() -> String {
     let mut text = format!(
         "# Read state and change configuration of the ntpd-rs daemon.\n#\n\

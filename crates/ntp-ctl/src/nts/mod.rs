@@ -16,6 +16,7 @@
 //! reply to the next request shows which key derivation the server uses (see `NtsSession`). In version
 //! 5, the second request names the other draft, if the server did not answer the first.
 
+mod cli;
 mod pool;
 mod problem;
 mod report;
@@ -46,7 +47,8 @@ use crate::query_client::{Measurement, QueryClient, QueryError};
 use problem::{NtpFailure, Problem};
 use report::{CheckReport, Server};
 
-pub(crate) use problem::exit_codes;
+pub(crate) use cli::Action;
+use problem::exit_codes;
 
 /// Maximum number of NTP requests.
 const ATTEMPTS: usize = 4;
@@ -69,21 +71,21 @@ const COMPARE: &str =
 
 /// Parameters of the check.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Check<'a> {
-    pub(crate) host: &'a str,
+struct Check<'a> {
+    host: &'a str,
     /// Which certificate authorities are trusted.
-    pub(crate) authorities: Authorities<'a>,
+    authorities: Authorities<'a>,
     /// Which SRV records of the host are used; `None` if they are not looked up.
-    pub(crate) srv: Option<SrvVerification>,
+    srv: Option<SrvVerification>,
     /// Versions of NTP that are offered.
-    pub(crate) version: VersionChoice,
+    version: VersionChoice,
     /// Number of members to check, if it is a pool.
-    pub(crate) pool: Option<usize>,
+    pool: Option<usize>,
     /// Timeout of the key exchange.
-    pub(crate) limit: Duration,
+    limit: Duration,
 }
 
-pub(crate) fn run(check: &Check<'_>, json: bool, console: &mut Console<'_>) -> Result<(), Failure> {
+fn run(check: &Check<'_>, json: bool, console: &mut Console<'_>) -> Result<(), Failure> {
     let address = parse_address(check.host, NTS_KE_PORT)?;
     if let Some(wanted) = check.pool {
         return pool::run(&address, check, wanted, json, console);

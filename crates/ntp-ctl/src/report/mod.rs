@@ -15,9 +15,9 @@ use std::time::Duration;
 use ntp_history::{Chain, ChainFault, Collector, Report, month_of};
 use ntp_time::{NtpDuration, SystemTime};
 
-use crate::cli::Format;
 use crate::console::{Console, Failure};
 use crate::exit;
+use crate::output_format::Format;
 
 /// Maximum size of a month's file in octets: twice that at which the daemon stops writing it.
 const MAX_SIZE: u64 = 64 << 20;

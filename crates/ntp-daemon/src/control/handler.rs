@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use ntp_config::{Config, Loaded, SourceConfig, SourceKind, Style};
+use ntp_config::{Config, Loaded, LogLevel, SourceConfig, SourceKind, Style};
 use ntp_control_api::control::methods::{
     Access, BurstReply, ConfigurationReply, DumpReply, EmptyReply, Error, INTERFACE, NamesReply,
     RekeyReply, ReloadReply, Request, SetTimeReply, Settings, StatusReply, StepReply,
@@ -21,7 +21,6 @@ use ntp_types::event::{Event, Prose};
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
-use tracing::Level;
 
 use super::caller::{Caller, Permissions};
 use super::changes::{Changes, Kind};
@@ -30,7 +29,7 @@ use super::listener::PendingCall;
 use super::reader::Scope;
 use super::reload::summary;
 use super::settings;
-use crate::log::{self, Threshold};
+use crate::log;
 use crate::runtime::failure::Failure;
 use crate::runtime::services::DaemonContext;
 use crate::status::{platform, status};
@@ -44,9 +43,7 @@ pub(crate) struct StartupContext {
     /// Configuration file of the command line.
     pub(crate) explicit: Option<PathBuf>,
     /// Log level of the command line, which overrides the file's.
-    pub(crate) level: Option<Level>,
-    /// Current log threshold.
-    pub(crate) threshold: Threshold,
+    pub(crate) level: Option<LogLevel>,
     /// Properties of the clock before any adjustment.
     pub(crate) clock: ClockFacts,
     /// Secret that spreads clients over serving threads.
@@ -256,7 +253,7 @@ impl CommandHandler {
         let shown = |path: &PathBuf| path.display().to_string();
         let loaded = &self.startup.loaded;
         let level = self.startup.level;
-        let level = level.map(|level| level.to_string().to_lowercase());
+        let level = level.map(|level| level.word().to_owned());
         ConfigurationReply {
             path: loaded.path.as_ref().map(shown),
             files: loaded.files.iter().map(shown).collect(),
@@ -508,21 +505,14 @@ impl CommandHandler {
     // ---- the daemon itself
 
     fn set_level(&mut self, level: &str, caller: &Caller) -> Outcome<EmptyReply> {
-        let parsed: Option<Level> = ["trace", "debug", "info", "warn", "error"]
-            .contains(&level)
-            .then(|| level.parse().ok())
-            .flatten();
-        let Some(parsed) = parsed else {
+        let Some(parsed) = LogLevel::from_name(level) else {
             return Err(Error::Refused {
                 reason: format!(
                     "unknown log level {level:?} (expected error, warn, info, debug or trace)"
                 ),
             });
         };
-        self.startup
-            .threshold
-            .set(parsed)
-            .map_err(|reason| Error::Failed { reason })?;
+        log::set_level(parsed);
         self.changes.record_level(level, caller);
         Ok(EmptyReply {})
     }

@@ -17,9 +17,9 @@ use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
-use ntp_config::ControlConfig;
+use ntp_config::{ControlConfig, build};
 use ntp_control_api::control::methods::{
-    INTERFACE, MonitorInput, Request, SERVICE, SERVICE_DESCRIPTION, interface,
+    INTERFACE, INTERFACE_FILE, MonitorInput, Request, SERVICE, SERVICE_DESCRIPTION,
 };
 use ntp_control_api::control::wire::{Call, MAX_CALL, MessageBuffer, Reply, encode};
 use ntp_files::Entry;
@@ -402,6 +402,15 @@ impl Connection {
     }
 }
 
+/// The interface file, or in a build without it its name.
+const fn description() -> &'static str {
+    if build::INTERFACES {
+        INTERFACE_FILE
+    } else {
+        "# This build does not have the description.\ninterface org.ntpd-rs.Control1\n"
+    }
+}
+
 fn method_of<'m>(full: &'m str, interface: &str) -> Option<&'m str> {
     full.strip_prefix(interface)?.strip_prefix('.')
 }
@@ -418,7 +427,7 @@ fn describe(method: &str, parameters: &Value) -> Result<Value, (String, Value)> 
             "interfaces": [SERVICE, INTERFACE],
         })),
         "GetInterfaceDescription" => match parameters["interface"].as_str() {
-            Some(name) if name == INTERFACE => Ok(json!({ "description": interface() })),
+            Some(name) if name == INTERFACE => Ok(json!({ "description": description() })),
             Some(name) if name == SERVICE => Ok(json!({ "description": SERVICE_DESCRIPTION })),
             Some(name) => Err((service("InterfaceNotFound"), json!({ "interface": name }))),
             None => Err((

@@ -24,7 +24,7 @@ use super::reader::NewConfiguration;
 use crate::nts::NtsFiles;
 use crate::runtime::failure::Failure;
 use crate::runtime::services::{DaemonContext, NtsReloadError};
-use crate::{convert, listeners, sandbox};
+use crate::{convert, listeners, log, sandbox};
 
 /// A section that is fixed at the start: its heading, and a function that keeps it.
 type Fixed = (&'static str, fn(&mut Config, &Config) -> bool);
@@ -202,16 +202,9 @@ impl CommandHandler {
         if self.startup.level.is_some() || level == self.config.observability.log_level {
             return false;
         }
-        match self.startup.threshold.set(convert::level(level)) {
-            Ok(()) => {
-                reply.applied.push("[observability] log-level".into());
-                true
-            }
-            Err(problem) => {
-                reply.not_applied.push(problem);
-                false
-            }
-        }
+        log::set_level(level.unwrap_or_default());
+        reply.applied.push("[observability] log-level".into());
+        true
     }
 
     /// Makes `loaded` the configuration in force.

@@ -23,6 +23,7 @@ use std::time::Duration;
 use ntp_config::{Config, KeyExchange, SourceConfig, StepThreshold};
 use ntp_nts_ke::client::{Report, Request, exchange};
 use ntp_nts_ke::failure::Failure as ExchangeFailure;
+use ntp_nts_ke::provider as tls;
 use ntp_nts_ke::trust::{Authorities, Trust};
 use ntp_nts_ke::validity::{Presented, TimeBounds};
 use ntp_os_clock::monotonic;
@@ -31,6 +32,7 @@ use ntp_proto::nts::{AeadAlgorithm, KeyExchanged};
 use ntp_time::{Monotonic, NtpDuration, SystemTime};
 use ntp_types::event::{Event, KeyExchangeError, KeyExchangeFailure};
 use ntp_types::path::NetworkPath;
+use ntp_types::status::ProviderStatus;
 use ntp_udp::resolve;
 use ntp_udp::wait::PollSet;
 
@@ -576,4 +578,11 @@ fn unix(time: SystemTime) -> u64 {
 /// Converts a limit to seconds; no limit is `u64::MAX`.
 fn seconds(limit: Option<NtpDuration>) -> u64 {
     limit.map_or(u64::MAX, |limit| limit.to_std().as_secs())
+}
+/// Returns what provides the cryptography of the key exchange.
+pub(crate) fn provider() -> Option<ProviderStatus> {
+    Some(ProviderStatus {
+        name: tls::NAME.to_owned(),
+        fips: tls::is_fips(),
+    })
 }

@@ -56,16 +56,6 @@ pub fn endpoints(config: &Config) -> Vec<EndpointConfig> {
         .collect()
 }
 
-/// Returns whether clients may come with cookies: because keys are given out here or by another
-/// server of the fleet, or because NTS is required.
-pub fn needs_cookie_keys(config: &Config) -> bool {
-    let keyset = &config.keyset;
-    !config.nts_ke_servers.is_empty()
-        || keyset.key_storage_path.is_some()
-        || keyset.shared_secret_path.is_some()
-        || (config.servers.iter()).any(|server| server.require_nts.is_some())
-}
-
 fn policy(section: &NtsKeConfig) -> ServerPolicy {
     let accepted = section.accept_ntp_versions.iter();
     let protocols = accepted.filter_map(|version| match version {

@@ -6,20 +6,33 @@
 //! | `ke_client` | key exchange with our servers, off the timekeeping thread |
 //! | `stored_session` | the file of a session with a server |
 //! | `ke_server` | the server thread that gives keys to our clients |
+//! | `absent` | in place of the last three in a build without NTS |
 
+#[cfg(not(feature = "nts"))]
+mod absent;
 mod cookie_keys;
+#[cfg(feature = "nts")]
 mod ke_client;
+#[cfg(feature = "nts")]
 mod ke_server;
+#[cfg(feature = "nts")]
 mod stored_session;
 
 use ntp_config::{Config, KeysetConfig};
-use ntp_nts_ke::server::PreparedEndpoint;
+#[cfg(feature = "nts")]
+pub use ntp_nts_ke::server::{Bound, PreparedEndpoint, StartError};
 use ntp_proto::nts::Fleet;
 
+#[cfg(not(feature = "nts"))]
+pub use absent::{Bound, StartError};
+#[cfg(not(feature = "nts"))]
+pub(crate) use absent::{KeClient, KeServer, PreparedEndpoint, endpoints, provider};
 pub(crate) use cookie_keys::read_fleet;
 pub use cookie_keys::{CookieKeys, Rekeyed};
-pub(crate) use ke_client::KeClient;
-pub use ke_server::{KeServer, endpoints, needs_cookie_keys};
+#[cfg(feature = "nts")]
+pub(crate) use ke_client::{KeClient, provider};
+#[cfg(feature = "nts")]
+pub use ke_server::{KeServer, endpoints};
 
 /// What the files say that the NTS sections of a configuration name. Reading them may block, so a
 /// thread does it for a reload.
@@ -43,4 +56,14 @@ impl NtsFiles {
             endpoints: endpoints.map(PreparedEndpoint::read).collect(),
         }
     }
+}
+
+/// Returns whether clients may come with cookies: because keys are given out here or by another
+/// server of the fleet, or because NTS is required.
+pub fn needs_cookie_keys(config: &Config) -> bool {
+    let keyset = &config.keyset;
+    !config.nts_ke_servers.is_empty()
+        || keyset.key_storage_path.is_some()
+        || keyset.shared_secret_path.is_some()
+        || (config.servers.iter()).any(|server| server.require_nts.is_some())
 }

@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use ntp_config::build;
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::client::{Request, VersionChoice};
 use ntp_proto::discipline::ErrorFigures;
@@ -30,6 +31,7 @@ use ntp_udp::{Facility, Shortcoming};
 
 use super::clock_reading::read_clocks;
 use super::failure::Failure;
+use super::slot::Slot;
 use crate::log;
 use crate::persist::Store;
 use crate::record::Recorder;
@@ -43,7 +45,7 @@ pub(crate) struct Driver {
     engine: Engine,
     clock: Clock,
     store: Store,
-    recorder: Option<Recorder>,
+    recorder: Slot<Recorder, { build::RECORDS }>,
     /// Requests that the devices have not taken yet.
     pub(crate) requests: Requests,
     deferred: VecDeque<DeferredInput>,
@@ -153,16 +155,17 @@ impl Driver {
         config: EngineConfig,
         clock: Clock,
         store: Store,
-        mut recorder: Option<Recorder>,
+        recorder: Option<Recorder>,
         seed: [u8; 32],
     ) -> Self {
         let now = read_clocks(&clock);
-        if let Some(recorder) = &mut recorder {
+        let mut recorder = Slot::open(|| recorder);
+        if let Some(recorder) = recorder.get_mut() {
             recorder.begin(&config, now);
         }
         let mut engine = Engine::new(config, now, seed);
         // The engine keeps its random numbers for the recorder from here on.
-        if recorder.is_some() {
+        if recorder.get().is_some() {
             engine.take_rng_trace();
         }
         Self {
@@ -183,14 +186,14 @@ impl Driver {
 
     /// Starts writing the record, if one is configured, on a thread of its own.
     pub(super) fn start_recording(&mut self) {
-        if let Some(recorder) = &mut self.recorder
+        if let Some(recorder) = self.recorder.get_mut()
             && let Err(problem) = recorder.start()
         {
             log::emit(&Event::RecordFailed {
                 path: recorder.path().display().to_string(),
                 error: problem.to_string(),
             });
-            self.recorder = None;
+            self.recorder.take();
         }
     }
 
@@ -231,13 +234,13 @@ impl Driver {
         }
         let now = self.now();
         self.engine.handle(now, input);
-        if let Some(recorder) = &mut self.recorder {
+        if let Some(recorder) = self.recorder.get_mut() {
             recorder.record_input(&mut self.engine, now, &input, wanted);
         }
     }
 
     fn execute(&mut self, output: Output) -> Result<(), Failure> {
-        if let Some(recorder) = &mut self.recorder {
+        if let Some(recorder) = self.recorder.get_mut() {
             recorder.record_output(&self.engine, &output);
         }
         match output {

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use ntp_nts_ke::server::StartError;
 use ntp_os_clock::ClockError;
 
 use crate::exit;
+use crate::nts::StartError;
 use crate::serve::error::ServeError;
 
 /// An error that ends the daemon.

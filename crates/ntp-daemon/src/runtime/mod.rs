@@ -38,6 +38,7 @@ mod local_addresses;
 pub(crate) mod pollable;
 mod ref_clocks;
 pub(crate) mod services;
+mod slot;
 mod suspend;
 #[cfg(test)]
 mod tests;
@@ -48,7 +49,7 @@ pub use ref_clocks::RefClocks;
 
 use std::time::Duration;
 
-use ntp_nts_ke::server::StartError;
+use ntp_config::build;
 use ntp_os_clock::{Clock, monotonic};
 use ntp_proto::engine::{EngineConfig, Input, Now, RefusedStep};
 use ntp_time::{Monotonic, NtpDuration};
@@ -61,7 +62,7 @@ use crate::clockbound::ClockBound;
 use crate::control::Control;
 use crate::history::History;
 use crate::leap_list::LeapList;
-use crate::nts::{CookieKeys, KeClient};
+use crate::nts::{Bound as KeBound, CookieKeys, KeClient, StartError};
 use crate::observation_socket::ObservationSocket;
 use crate::persist::Store;
 use crate::record::Recorder;
@@ -75,6 +76,7 @@ use exchanges::ExchangeSockets;
 use local_addresses::LocalAddresses;
 use pollable::{Context, Pollable};
 use services::Services;
+use slot::Slot;
 use suspend::SuspendMonitor;
 
 /// How long the daemon waits before the first request. The kernel switches receive stamping on in
@@ -108,11 +110,11 @@ pub struct Runtime {
 /// What shows and changes the daemon.
 #[derive(Debug)]
 struct Interfaces {
-    clockbound: Option<ClockBound>,
-    observation_socket: Option<ObservationSocket>,
-    control: Option<Control>,
-    chronyc: Option<ChronycSockets>,
-    manager: Option<ServiceManager>,
+    clockbound: Slot<ClockBound, { build::INTERFACES }>,
+    observation_socket: Slot<ObservationSocket, { build::INTERFACES }>,
+    control: Slot<Control>,
+    chronyc: Slot<ChronycSockets, { build::INTERFACES }>,
+    manager: Slot<ServiceManager>,
 }
 
 impl Interfaces {
@@ -141,7 +143,7 @@ pub struct Parts {
     /// Detects migrations of this virtual machine.
     pub disruptions: DisruptionMonitor,
     /// The devices of reference clocks.
-    pub ref_clocks: RefClocks,
+    pub ref_clocks: Option<RefClocks>,
     /// The history of the clock's accuracy.
     pub history: Option<History>,
     /// The segments for ClockBound's clients.
@@ -176,27 +178,27 @@ impl Runtime {
         let driver = Driver::new(config, clock, store, recorder, seed);
         let devices: Vec<Box<dyn Pollable>> = vec![
             // First: it observes the engine before it gets inputs.
-            Box::new(history),
+            Box::new(Slot::<_, { build::RECORDS }>::open(|| history)),
             // Before what feeds timestamps.
             Box::new(disruptions),
             Box::new(SuspendMonitor::new()),
-            Box::new(ClockChanges::open()),
+            Box::new(Slot::<_>::open(ClockChanges::open)),
             Box::new(ExchangeSockets::new(sockets)),
             Box::new(Resolver::default()),
             Box::new(LocalAddresses::open()),
             Box::new(leap_list),
-            Box::new(ref_clocks),
+            Box::new(Slot::<_, { build::REF_CLOCKS }>::open(|| ref_clocks)),
         ];
         Self {
             driver,
             devices,
             services: Services::default(),
             interfaces: Interfaces {
-                clockbound,
-                observation_socket,
-                control: None,
-                chronyc,
-                manager: None,
+                clockbound: Slot::open(|| clockbound),
+                observation_socket: Slot::open(|| observation_socket),
+                control: Slot::empty(),
+                chronyc: Slot::open(|| chronyc),
+                manager: Slot::empty(),
             },
             poll_set: PollSet::new(),
             started: false,
@@ -235,7 +237,7 @@ impl Runtime {
     pub fn serve_keys(
         &mut self,
         keys: CookieKeys,
-        bound: ntp_nts_ke::server::Bound,
+        bound: KeBound,
         seed: [u8; 32],
     ) -> Result<(), StartError> {
         self.services.serve_keys(keys, bound, seed)
@@ -248,12 +250,12 @@ impl Runtime {
 
     /// Sets the control interface.
     pub(crate) fn set_control(&mut self, control: Control) {
-        self.interfaces.control = Some(control);
+        self.interfaces.control = Slot::open(|| Some(control));
     }
 
     /// Sets the service manager, which is notified from the next [`run`](Self::run) on.
     pub(crate) fn set_service_manager(&mut self, manager: Option<ServiceManager>) {
-        self.interfaces.manager = manager;
+        self.interfaces.manager = Slot::open(|| manager);
     }
 
     /// Runs until `until`, until the engine halts, or until a signal arrives.
@@ -354,8 +356,8 @@ impl Runtime {
         let Interfaces {
             control, manager, ..
         } = &mut self.interfaces;
-        let reloaded = control.as_mut().is_some_and(Control::take_reloaded);
-        if let Some(manager) = manager.as_mut().filter(|_| reloaded) {
+        let reloaded = control.get_mut().is_some_and(Control::take_reloaded);
+        if let Some(manager) = manager.get_mut().filter(|_| reloaded) {
             manager.reloaded();
         }
         self.execute_requests()
@@ -408,8 +410,8 @@ impl Runtime {
 
     /// Begins to reload the configuration, as the control method does, and the certificates.
     pub fn reload(&mut self) {
-        if let Some(control) = &mut self.interfaces.control {
-            if let Some(manager) = &mut self.interfaces.manager {
+        if let Some(control) = self.interfaces.control.get_mut() {
+            if let Some(manager) = self.interfaces.manager.get_mut() {
                 manager.reloading();
             }
             control.request_reload();
@@ -423,7 +425,7 @@ impl Runtime {
     /// # Errors
     /// If the clock cannot be controlled.
     pub fn shut_down(&mut self) -> Result<(), Failure> {
-        if let Some(manager) = &mut self.interfaces.manager {
+        if let Some(manager) = self.interfaces.manager.get_mut() {
             manager.stopping();
         }
         // The last save must not be skipped because an earlier write is in progress.
@@ -439,9 +441,9 @@ impl Runtime {
         for interface in self.interfaces.list() {
             interface.stop(&mut self.driver);
         }
-        self.interfaces.observation_socket = None;
-        self.interfaces.control = None;
-        self.interfaces.chronyc = None;
+        self.interfaces.observation_socket.take();
+        self.interfaces.control.take();
+        self.interfaces.chronyc.take();
         result.and(served.map_err(Failure::Serve))
     }
 

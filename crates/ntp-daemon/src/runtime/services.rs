@@ -3,8 +3,7 @@
 
 use std::io::ErrorKind;
 
-use ntp_config::Config;
-use ntp_nts_ke::server::{Bound, PreparedEndpoint, StartError};
+use ntp_config::{Config, build};
 use ntp_proto::engine::Now;
 use ntp_types::event::Event;
 use ntp_types::path::ListenAddress;
@@ -12,8 +11,11 @@ use ntp_types::status::{KeServerStatus, ServerStatus};
 
 use super::driver::Driver;
 use super::pollable::{Context, Pollable};
+use super::slot::Slot;
 use crate::log;
-use crate::nts::{self, CookieKeys, KeClient, KeServer, NtsFiles, Rekeyed};
+use crate::nts::{
+    self, Bound, CookieKeys, KeClient, KeServer, NtsFiles, PreparedEndpoint, Rekeyed, StartError,
+};
 use crate::serve::{self, ClientTable, Listener, ServeError, Servers};
 
 /// What an interface works on: the driver and the services.
@@ -25,9 +27,9 @@ pub(crate) struct Services {
     /// Key exchange with our servers.
     pub(crate) ke_client: KeClient,
     /// The keys of our clients' cookies, if any of them uses NTS.
-    cookie_keys: Option<CookieKeys>,
-    servers: Option<Servers>,
-    ke_server: Option<KeServer>,
+    cookie_keys: Slot<CookieKeys, { build::SERVER }>,
+    servers: Slot<Servers, { build::SERVER }>,
+    ke_server: Slot<KeServer, { build::SERVER }>,
 }
 
 /// A part of NTS that a reload could not change.
@@ -78,6 +80,9 @@ impl Services {
         bound: serve::Bound,
         seed: &mut dyn FnMut() -> [u8; 32],
     ) -> Result<(), ServeError> {
+        if !build::SERVER {
+            return Ok(());
+        }
         driver.log_missing(bound.missing().iter().copied());
         let (_, claim) = driver.claim();
         let before = self.addresses();
@@ -105,7 +110,7 @@ impl Services {
         listeners: Vec<Listener>,
         seed: &mut dyn FnMut() -> [u8; 32],
     ) -> Vec<ServeError> {
-        if self.servers.is_none() && listeners.is_empty() {
+        if !build::SERVER || (self.servers.get().is_none() && listeners.is_empty()) {
             return Vec::new();
         }
         let (_, claim) = driver.claim();
@@ -122,11 +127,9 @@ impl Services {
 
     /// Returns the servers with the current cookie keys.
     fn servers(&mut self, driver: &Driver) -> Result<&mut Servers, ServeError> {
-        let servers = match &mut self.servers {
-            Some(servers) => servers,
-            none => none.insert(Servers::new(&driver.clock().translator())?),
-        };
-        if let Some(keys) = &self.cookie_keys {
+        let make = || Servers::new(&driver.clock().translator());
+        let servers = self.servers.get_or_make(make)?;
+        if let Some(keys) = self.cookie_keys.get() {
             servers.follow_keyset(keys.shared());
         }
         Ok(servers)
@@ -144,15 +147,16 @@ impl Services {
         seed: [u8; 32],
     ) -> Result<(), StartError> {
         if !bound.is_empty() {
-            self.ke_server = Some(KeServer::start(bound, keys.shared(), seed)?);
+            let start = || KeServer::start(bound, keys.shared(), seed);
+            self.ke_server.get_or_make(start)?;
         }
-        self.cookie_keys = Some(keys);
+        self.cookie_keys = Slot::open(|| Some(keys));
         Ok(())
     }
 
     /// Reloads the certificates of the key-exchange server.
     pub(crate) fn reload_certificates(&self) {
-        if let Some(ke_server) = &self.ke_server {
+        if let Some(ke_server) = self.ke_server.get() {
             ke_server.reload();
         }
     }
@@ -162,7 +166,7 @@ impl Services {
     /// # Errors
     /// The reason why there is no new key.
     pub(crate) fn rekey(&mut self, now: Now) -> Result<Rekeyed, &'static str> {
-        let keys = self.cookie_keys.as_mut().ok_or(
+        let keys = self.cookie_keys.get_mut().ok_or(
             "no cookie keys are in use: there is no [[nts-ke-server]], and nothing else needs a keyset",
         )?;
         let rekeyed = keys.rekey(now).ok_or(
@@ -183,11 +187,11 @@ impl Services {
         seed: fn() -> [u8; 32],
     ) -> Vec<NtsReloadError> {
         let mut problems = Vec::new();
-        if self.cookie_keys.is_none() && !nts::needs_cookie_keys(config) {
+        if !build::SERVER || (self.cookie_keys.get().is_none() && !nts::needs_cookie_keys(config)) {
             return problems;
         }
         let (keyset, storage) = (&config.keyset, config.keyset_file());
-        let fleet = match (&mut self.cookie_keys, files.fleet) {
+        let fleet = match (self.cookie_keys.get(), files.fleet) {
             // The section was kept as it is.
             (Some(_), _) if files.keyset != *keyset => None,
             (_, Err(problem)) => {
@@ -196,11 +200,12 @@ impl Services {
             }
             (_, Ok(fleet)) => Some(fleet),
         };
-        let changed = match (&mut self.cookie_keys, fleet) {
+        let changed = match (self.cookie_keys.get_mut(), fleet) {
             (_, None) => false,
             (Some(keys), Some(fleet)) => keys.reconfigure(keyset, fleet, storage, now),
-            (none, Some(fleet)) => {
-                *none = Some(CookieKeys::new(keyset, fleet, storage, now, seed));
+            (None, Some(fleet)) => {
+                let keys = CookieKeys::new(keyset, fleet, storage, now, seed);
+                self.cookie_keys = Slot::open(|| Some(keys));
                 true
             }
         };
@@ -217,30 +222,30 @@ impl Services {
         endpoints: Vec<PreparedEndpoint>,
         seed: fn() -> [u8; 32],
     ) -> Vec<StartError> {
-        let Some(keys) = &self.cookie_keys else {
+        let Some(keys) = self.cookie_keys.get() else {
             return Vec::new();
         };
-        match &mut self.ke_server {
-            Some(ke_server) => ke_server.reconfigure(endpoints),
-            None if endpoints.is_empty() => Vec::new(),
-            none => match KeServer::start(Bound::default(), keys.shared(), seed()) {
-                Ok(ke_server) => none.insert(ke_server).reconfigure(endpoints),
-                Err(problem) => vec![problem],
-            },
+        if self.ke_server.get().is_none() && endpoints.is_empty() {
+            return Vec::new();
+        }
+        let start = || KeServer::start(Bound::default(), keys.shared(), seed());
+        match self.ke_server.get_or_make(start) {
+            Ok(ke_server) => ke_server.reconfigure(endpoints),
+            Err(problem) => vec![problem],
         }
     }
 
     /// Gives the servers the current cookie keys.
     fn publish_keyset(&mut self) {
-        if let (Some(keys), Some(servers)) = (&self.cookie_keys, &mut self.servers) {
+        if let (Some(keys), Some(servers)) = (self.cookie_keys.get(), self.servers.get_mut()) {
             servers.follow_keyset(keys.shared());
         }
     }
 
     /// Returns the status of the key-exchange server, if there is one.
     pub(crate) fn ke_status(&self) -> Option<KeServerStatus> {
-        let keys = self.cookie_keys.as_ref()?;
-        self.ke_server.as_ref()?.status(&keys.current())
+        let keys = self.cookie_keys.get()?;
+        self.ke_server.get()?.status(&keys.current())
     }
 
     /// Returns the expiry of the certificates that the source presented last: seconds since 1970.
@@ -255,29 +260,26 @@ impl Services {
 
     /// Returns the addresses at which time is served.
     pub(super) fn addresses(&self) -> Vec<ListenAddress> {
-        let servers = self.servers.iter();
-        servers.flat_map(Servers::addresses).collect()
+        let servers = self.servers.get();
+        servers.map_or_else(Vec::new, |servers| servers.addresses().collect())
     }
 
     /// Returns the addresses that are not served before their device exists, if there are any.
     pub(crate) fn waiting(&self) -> Option<Vec<ListenAddress>> {
-        let servers = self.servers.iter().flat_map(Servers::waiting);
-        let ke_server = self.ke_server.iter().flat_map(KeServer::waiting);
+        let servers = self.servers.get().into_iter().flat_map(Servers::waiting);
+        let ke_server = self.ke_server.get().into_iter().flat_map(KeServer::waiting);
         let waiting: Vec<_> = servers.chain(ke_server).collect();
         (!waiting.is_empty()).then_some(waiting)
     }
 
     /// Returns the status of each address at which time is served.
     pub(crate) fn server_status(&self) -> Vec<ServerStatus> {
-        self.servers
-            .as_ref()
-            .map(Servers::status)
-            .unwrap_or_default()
+        self.servers.get().map(Servers::status).unwrap_or_default()
     }
 
     /// Returns the clients of one address or of all; `None` if `address` is not served.
     pub(crate) fn clients(&self, address: Option<ListenAddress>) -> Option<ClientTable> {
-        match &self.servers {
+        match self.servers.get() {
             Some(servers) => servers.clients(address),
             None => address.is_none().then(ClientTable::default),
         }
@@ -288,7 +290,7 @@ impl Services {
     /// # Errors
     /// The failure of a serving thread.
     pub(super) fn stop(&mut self) -> Result<(), ServeError> {
-        let stopped = self.servers.as_mut().map_or(Ok(()), Servers::stop);
+        let stopped = self.servers.get_mut().map_or(Ok(()), Servers::stop);
         if let Some(ke_server) = self.ke_server.take() {
             ke_server.stop();
         }
@@ -297,7 +299,7 @@ impl Services {
 
     /// Waits until the cookie keys are written.
     pub(super) fn finish_saving(&mut self) {
-        if let Some(keys) = &mut self.cookie_keys {
+        if let Some(keys) = self.cookie_keys.get_mut() {
             keys.finish();
         }
     }
@@ -305,6 +307,9 @@ impl Services {
     /// Makes a worker fail at each address.
     #[cfg(test)]
     pub(super) fn inject_fault(&self) {
-        self.servers.iter().for_each(Servers::inject_fault);
+        self.servers
+            .get()
+            .into_iter()
+            .for_each(Servers::inject_fault);
     }
 }

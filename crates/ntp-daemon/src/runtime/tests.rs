@@ -110,7 +110,7 @@ fn unscripted_runtime(disruptions: DisruptionMonitor, ref_clocks: RefClocks) -> 
         store: Store::new(None),
         leap_list: LeapList::new(None, false),
         disruptions,
-        ref_clocks,
+        ref_clocks: Some(ref_clocks),
         history: None,
         clockbound: None,
         observation_socket: None,

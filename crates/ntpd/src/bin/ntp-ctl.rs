@@ -10,6 +10,9 @@ use ntp_types::status::{OneShotReading, Status};
 
 fn main() -> ExitCode {
     ntp_ctl::main(&|loaded| {
+        if !cfg!(feature = "tools") {
+            return Err("this build cannot measure without the daemon".into());
+        }
         let once = ntp_daemon::one_shot::OneShot::open(loaded, loaded.config.sandbox.mode)?;
         Ok(Box::new(OneShot(once)))
     })

@@ -6,6 +6,7 @@
 //! | processor time of a day | see `day` |
 //! | memory | resident set (`VmRSS`), including shared pages of libraries, once the clients are synchronised |
 //! | size | the program after `strip` |
+//! | small build | size of the programs that `pkg/small` builds, and whether they answer; on request, as it takes minutes |
 //! | build | time of `cargo build --release` of the programs in an empty directory; on request only, as it takes minutes |
 //!
 //! Everything runs on the loopback interface with a virtual clock: no privilege is needed. Memory
@@ -35,6 +36,9 @@ use super::process::{
 /// Additional measurements.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Plan {
+    /// Also build and measure the small programs
+    #[arg(long)]
+    small: bool,
     /// Also measure a release build from scratch
     #[arg(long)]
     build: bool,
@@ -44,6 +48,18 @@ pub(super) struct Plan {
 const STARTS: usize = 9;
 /// Sources of the client.
 const SOURCES: usize = 4;
+
+/// Rows of the small programs without NTS, with their limits; `ntp-ctl` is an addition that not every
+/// machine needs.
+const SMALL_WITHOUT_NTS: [(&str, f64); 2] = [
+    ("ntp-daemon: small build without NTS", 1.5),
+    ("ntp-ctl: small build without NTS", f64::INFINITY),
+];
+/// The same with NTS.
+const SMALL_WITH_NTS: [(&str, f64); 2] = [
+    ("ntp-daemon: small build with NTS", 3.0),
+    ("ntp-ctl: small build with NTS", f64::INFINITY),
+];
 
 pub(super) fn bench(plan: &Plan) -> Result<(), String> {
     let daemon = build::binary("ntpd", "ntp-daemon")?;
@@ -82,6 +98,10 @@ pub(super) fn bench(plan: &Plan) -> Result<(), String> {
             "ms",
         ),
     ]);
+    if plan.small {
+        rows.extend(programs.small("without-nts", SMALL_WITHOUT_NTS)?);
+        rows.extend(programs.small("ring", SMALL_WITH_NTS)?);
+    }
     if plan.build {
         rows.push(row(
             "cargo build --release from scratch",
@@ -170,6 +190,57 @@ impl Programs<'_> {
             server: server.resident_megabytes()?,
             exporter: exporter.resident_megabytes()?,
         })
+    }
+
+    /// Builds the small programs with `features`, lets them follow this daemon, and returns their
+    /// sizes. `names` are those of the rows, each with its limit.
+    fn small(&self, features: &str, names: [(&'static str, f64); 2]) -> Result<Vec<Row>, String> {
+        let directory = build::small(features)?;
+        let [daemon, ctl] = ["ntp-daemon", "ntp-ctl"].map(|name| directory.join(name));
+        let port = free_ports(1)?[0];
+        let serving = format!(
+            "[[server]]\nlisten = \"127.0.0.1:{port}\"\nworkers = 1\n[synchronization]\nlocal-stratum = 1\n"
+        );
+        let _server = self.start(&format!("{features}-server"), &serving, "none")?;
+        let path = |name: &str| {
+            self.files
+                .join(format!("{features}-{name}"))
+                .display()
+                .to_string()
+        };
+        let text = format!(
+            "{}[synchronization]\nminimum-agreeing-sources = 1\n[clock]\nkind = \"virtual\"\n\
+             [sandbox]\nuser = \"root\"\n[state]\ndirectory = \"{}\"\n[control]\npath = \"{}\"\n[observability]\nlog-path = \"{}\"\n",
+            source((Ipv4Addr::LOCALHOST, port).into()),
+            path("state"),
+            path("control"),
+            path("log"),
+        );
+        let config = path("ntp.toml");
+        fs::write(&config, text).map_err(to_text)?;
+        let _client = Process::spawn(&daemon, Path::new(&config))?;
+        for command in [
+            &["waitsync", "--timeout", "60s"][..],
+            &["status"],
+            &["sources"],
+        ] {
+            run(Command::new(&ctl)
+                .args(command)
+                .args(["-c", &config])
+                .stdout(Stdio::null()))?;
+        }
+        let megabytes = |path| fs::metadata(path).map(|it| it.len() as f64 / 1e6);
+        let sizes = [megabytes(&daemon), megabytes(&ctl)];
+        let mut rows = Vec::with_capacity(2);
+        for ((what, target), size) in names.into_iter().zip(sizes) {
+            rows.push(Row {
+                what,
+                measured: size.map_err(to_text)?,
+                target,
+                unit: "MB",
+            });
+        }
+        Ok(rows)
     }
 }
 

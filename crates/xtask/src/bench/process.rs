@@ -35,7 +35,7 @@ impl Row {
             unit,
         } = self;
         let verdict = if measured <= target { "" } else { "  MISSED" };
-        format!("{what:<52} {measured:>9.1} {unit:<3} at most {target:>5} {unit}{verdict}")
+        format!("{what:<52} {measured:>9.2} {unit:<3} at most {target:>5} {unit}{verdict}")
     }
 
     /// Prints all rows.

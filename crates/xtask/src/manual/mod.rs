@@ -14,7 +14,8 @@ mod texts;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use clap::Command;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Arg, ArgAction, Command, value_parser};
 use clap_complete::{Shell, generate_to};
 use roff::{Inline, Roff, bold, roman};
 
@@ -40,7 +41,7 @@ struct Program {
 
 const PROGRAMS: &[Program] = &[
     Program {
-        command: ntp_daemon::cli::command,
+        command: daemon_command,
         texts: texts::DAEMON,
         codes: ntp_daemon::exit::CODES,
         see_also: &[
@@ -66,6 +67,31 @@ const PROGRAMS: &[Program] = &[
         see_also: &[("ntp-daemon", "8"), ("ntp-ctl", "8"), ("ntp.toml", "5")],
     },
 ];
+
+/// The daemon's command line in the terms of the other programs.
+fn daemon_command() -> Command {
+    let arguments = ntp_daemon::cli::OPTIONS.iter().map(|option| {
+        let argument = Arg::new(option.long)
+            .short(option.short)
+            .long(option.long)
+            .help(option.help);
+        let values = option.values.iter();
+        let values = values.map(|(name, help)| PossibleValue::new(*name).help(*help));
+        match option.value {
+            None => argument.action(ArgAction::SetTrue),
+            Some("PATH") => argument
+                .value_name("PATH")
+                .value_parser(value_parser!(PathBuf)),
+            Some(name) => argument
+                .value_name(name)
+                .value_parser(PossibleValuesParser::new(values)),
+        }
+    });
+    Command::new("ntp-daemon")
+        .about(ntp_daemon::cli::ABOUT)
+        .disable_help_flag(true)
+        .args(arguments)
+}
 
 /// Writes the pages, the completions, and the chapter of the guide.
 ///
