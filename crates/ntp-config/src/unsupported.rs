@@ -90,13 +90,16 @@ impl Config {
         if mode.value == TimestampMode::Hardware {
             refused.push(HARDWARE_TIMESTAMPS.at(&mode.place));
         }
-        let keys: [(&str, &str, bool); 2] = [
+        let keys: [(&str, &str, bool); 3] = [
             ("observability", "observation-path", build::INTERFACES),
             ("observability", "record-path", build::RECORDS),
+            ("state", "history-days", build::RECORDS),
         ];
         for (section, key, built) in keys {
             let mut entries = self.entries.get(section).into_iter().flatten();
-            if let Some(entry) = entries.find(|entry| !built && entry.key == key) {
+            if let Some(entry) = entries
+                .find(|entry| !built && entry.key == key && entry.value != toml::Value::Integer(0))
+            {
                 let message = format!("`{key}` is not supported by this build");
                 refused.push(
                     Diagnostic::error(entry.place.clone(), message).with_help("remove the key"),

@@ -108,8 +108,8 @@ reasons! {
         Falseticker = "falseticker": "falseticker for too long; another address takes its place",
         /// Another source leads to the same server.
         Duplicate = "duplicate": "the same server as another source; another address takes its place",
-        /// By an operator.
-        Operator = "operator": "removed by operator",
+        /// By an operator, a changed file, or DHCP.
+        Operator = "operator": "no longer configured",
         /// It was not usable, and the pool names another server.
         Replaced = "replaced": "it is not usable; the pool names another server",
         /// The key exchange names another NTP server.
