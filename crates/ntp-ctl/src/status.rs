@@ -1,6 +1,8 @@
 //! `ntp-ctl status`: shows the state of the running daemon as upstream's tool does.
 //!
-//! The configuration is read only to find the observation socket, so an invalid one is a warning.
+//! The state comes from the observation socket, which is upstream's, or from the control socket if
+//! no path of the former is configured. The configuration is read only to find them, so an invalid
+//! one is a warning.
 //! Error messages of the operating system ("connection refused") do not name the usual causes;
 //! the advice here does.
 
@@ -10,9 +12,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ntp_control_api::metrics::prometheus_text;
-use ntp_control_api::observation::{self, FetchError, ReadError};
+use ntp_control_api::observation::{self, FetchError, ReadError, State};
 
-use crate::connect::no_configuration;
+use crate::connect::{self, no_configuration};
 use crate::console::{Console, Failure};
 use crate::output_format::Format;
 use crate::status_text;
@@ -23,8 +25,12 @@ pub(crate) fn run(
     console: &mut Console<'_>,
 ) -> Result<(), Failure> {
     let socket = Socket::find(config, format, console)?;
-    let state = observation::fetch(&socket.path, TIMEOUT)
-        .map_err(|error| Failure::Error(socket.explain(&error)))?;
+    let state = match observation::fetch(&socket.path, TIMEOUT) {
+        Ok(state) => state,
+        Err(error) => socket
+            .state_of_control_socket(config)
+            .ok_or_else(|| Failure::Error(socket.explain(&error)))?,
+    };
     match format {
         Format::Plain | Format::Md | Format::Csv => console
             .out
@@ -90,6 +96,15 @@ impl Socket {
             path: path.unwrap_or_else(|| observation::DEFAULT_PATH.into()),
             origin,
         })
+    }
+
+    /// Returns the state that the control socket has, where no observation socket is configured.
+    fn state_of_control_socket(&self, config: Option<&Path>) -> Option<State> {
+        if matches!(self.origin, Origin::Configured(_)) {
+            return None;
+        }
+        let status = connect::status(config).ok()?;
+        Some(State::from_status(&status, "-", "-"))
     }
 
     /// Returns the error message with advice.

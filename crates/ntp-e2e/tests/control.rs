@@ -43,6 +43,7 @@ fn main() -> ExitCode {
             scenario!(a_reload_reads_drop_ins_created_after_the_start),
             scenario!(servers_of_dhcp_come_and_go_without_a_reload_of_the_configuration),
             scenario!(every_command_succeeds),
+            scenario!(the_status_needs_no_observation_socket),
             scenario!(a_shutdown_is_answered_and_ends_the_daemon),
             scenario!(the_client_list_is_optional_and_restricted_to_privileged_users),
             scenario!(access_rules_change_one_by_one_at_run_time),
@@ -500,6 +501,34 @@ fn a_saved_configuration_is_loaded_after_a_restart() {
     let _daemon = setup.start(None);
     connect(&setup);
     assert_eq!(in_force(&setup), before);
+}
+
+/// The command of upstream, with a daemon that has no socket of upstream.
+fn the_status_needs_no_observation_socket() {
+    let one = server();
+    let setup = Setup::new(1).server(&one.address().to_string());
+    let _daemon = started(&setup);
+    let control = setup.control();
+    let text = format!("[control]\npath = \"{}\"\n", control.display());
+    let file = setup.file("control-only.toml", &text);
+    let run = |format: &str| {
+        let mut command = process::command(None, Program::Ctl.path());
+        command.args(["status", "-f", format, "-c"]).arg(&file);
+        Process::spawn("ntp-ctl status", command).outcome()
+    };
+    for (format, part) in [
+        ("plain", "Synchronization status:"),
+        ("json", "\"sources\""),
+        ("prometheus", "ntp_system_stratum"),
+    ] {
+        let (code, output) = run(format);
+        assert_eq!(code, Some(0), "{output}");
+        assert!(output.contains(part), "{format}: {output}");
+    }
+    // A path that is configured and not there is an error: monitoring reads it.
+    let missing = format!("{text}[observability]\nobservation-path = \"/nonexistent/observe\"\n");
+    std::fs::write(&file, missing).unwrap();
+    assert_eq!(run("plain").0, Some(1));
 }
 
 fn every_command_succeeds() {
