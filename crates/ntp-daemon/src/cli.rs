@@ -1,7 +1,7 @@
 //! The daemon's command line.
 //!
 //! It has four options and no commands, so `lexopt` reads it: the library of the other programs is
-//! 0.14 MB of code, which would stay in the memory of a process that runs for years.
+//! 0.14 MB of code, in a process that runs for years.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
