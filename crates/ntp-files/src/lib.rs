@@ -24,6 +24,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 /// Maximum size in octets of a text that people or programs write: the largest real ones, bundles
 /// of certificate authorities, have less than 1 MiB.
 pub const MAX_TEXT: u64 = 16 << 20;
@@ -297,11 +299,10 @@ impl Entry {
     /// # Errors
     /// Those of open(2).
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_NOFOLLOW);
-        let file = options.open(path)?;
+        // Not by std: its mask of access modes, which it takes from the C library, has this flag in
+        // musl, so that it would really open the entry, which no socket permits.
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
         let metadata = file.metadata()?;
         Ok(Self { file, metadata })
     }

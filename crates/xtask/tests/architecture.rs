@@ -63,7 +63,7 @@ const UNSAFE: &[&str] = &["ntp-os-clock", "ntp-udp"];
 
 /// Permitted external dependencies of the lower crates, which an auditor reads first.
 const OUTSIDE: &[(&str, &[&str])] = &[
-    ("ntp-files", &["libc"]),
+    ("ntp-files", &["libc", "rustix"]),
     ("ntp-time", &["serde"]),
     ("ntp-types", &["serde", "serde_json"]),
     (
