@@ -2,7 +2,9 @@
 //!
 //! The parser accepts all settings, so that the whole file is checked. Unsupported ones are then
 //! refused by name: a daemon must not silently ignore an authenticated source. The table of refusals
-//! also marks these settings in the configuration reference.
+//! also marks these settings in the configuration reference. Keys of parts that only some builds lack
+//! ([`crate::build`]) are refused in the same way; their sections and modes already by the parser,
+//! whose code for them is not in such a build.
 
 use crate::build;
 use crate::clock::TimestampMode;

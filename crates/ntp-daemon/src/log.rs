@@ -150,7 +150,7 @@ impl Output {
         // Writing to a string cannot fail.
         let _ = write!(Escaped::line(&mut line), "{event} {}", Logfmt(event));
         line.push('\n');
-        // If a line cannot be written, nobody can be informed.
+        // There is no place to report that the log cannot be written.
         let _ = match &self.file {
             Some(file) => file.clone().write_all(line.as_bytes()),
             None => io::stdout().write_all(line.as_bytes()),

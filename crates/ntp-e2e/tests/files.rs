@@ -171,10 +171,10 @@ fn nothing_at_a_path_of_the_configuration_stops_a_program() {
             fs::remove_file(&path).expect("removed");
             put(&path);
             run_all(&setup, &format!("{obstacle} at {file}"));
-            let (_, said) = setup.ntp_ctl(&["validate"]);
+            let (_, output) = setup.ntp_ctl(&["validate"]);
             assert!(
-                said.contains("cannot read the drop-in"),
-                "{obstacle}: {said}"
+                output.contains("cannot read the drop-in"),
+                "{obstacle}: {output}"
             );
         }
     }
@@ -229,8 +229,8 @@ fn nothing_that_replaces_a_file_stops_a_running_daemon() {
             put(&path);
             daemon.process.signal(Signal::HUP);
             setup.ntp_ctl(&["reload"]);
-            let (code, said) = setup.ntp_ctl(&["tracking"]);
-            assert_eq!(code, Some(0), "{said}");
+            let (code, output) = setup.ntp_ctl(&["tracking"]);
+            assert_eq!(code, Some(0), "{output}");
         }
         remove(&path);
         pipe(&path);
@@ -260,15 +260,15 @@ fn migrate_and_replay_do_not_wait_for_a_pipe() {
         remove(&path);
         put(&path);
         for arguments in [["migrate", &name], ["replay", &name]] {
-            let (code, said) = setup.ntp_ctl(&arguments);
-            assert_eq!(code, Some(1), "{obstacle}: {said}");
+            let (code, output) = setup.ntp_ctl(&arguments);
+            assert_eq!(code, Some(1), "{obstacle}: {output}");
             let is_searched = *obstacle == "directory" && arguments[0] == "migrate";
             let why = if is_searched {
                 "No configuration"
             } else {
                 "Could not read"
             };
-            assert!(said.contains(why), "{obstacle}: {said}");
+            assert!(output.contains(why), "{obstacle}: {output}");
         }
     }
 }

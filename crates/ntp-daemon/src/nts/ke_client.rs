@@ -579,6 +579,7 @@ fn unix(time: SystemTime) -> u64 {
 fn seconds(limit: Option<NtpDuration>) -> u64 {
     limit.map_or(u64::MAX, |limit| limit.to_std().as_secs())
 }
+
 /// Returns what provides the cryptography of the key exchange.
 pub(crate) fn provider() -> Option<ProviderStatus> {
     Some(ProviderStatus {

@@ -18,7 +18,7 @@ mod ke_server;
 #[cfg(feature = "nts")]
 mod stored_session;
 
-use ntp_config::{Config, KeysetConfig};
+use ntp_config::{Config, KeysetConfig, build};
 #[cfg(feature = "nts")]
 pub use ntp_nts_ke::server::{Bound, PreparedEndpoint, StartError};
 use ntp_proto::nts::Fleet;
@@ -62,8 +62,9 @@ impl NtsFiles {
 /// server of the fleet, or because NTS is required.
 pub fn needs_cookie_keys(config: &Config) -> bool {
     let keyset = &config.keyset;
-    !config.nts_ke_servers.is_empty()
-        || keyset.key_storage_path.is_some()
-        || keyset.shared_secret_path.is_some()
-        || (config.servers.iter()).any(|server| server.require_nts.is_some())
+    build::SERVER
+        && (!config.nts_ke_servers.is_empty()
+            || keyset.key_storage_path.is_some()
+            || keyset.shared_secret_path.is_some()
+            || (config.servers.iter()).any(|server| server.require_nts.is_some()))
 }

@@ -76,8 +76,8 @@ pub(crate) trait Pollable<S = ()> {
     fn execute(&mut self, _driver: &mut Driver) {}
 }
 
-/// Says only that it is one. If it showed its content, the formatting of every field of every
-/// pollable would be part of the program, which formats none.
+/// Prints the name of the trait only. With [`fmt::Debug`] as a supertrait, the formatting of every
+/// field of every pollable would be linked, and nothing formats a pollable.
 impl<S> fmt::Debug for dyn Pollable<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Pollable")

@@ -187,7 +187,7 @@ impl Services {
         seed: fn() -> [u8; 32],
     ) -> Vec<NtsReloadError> {
         let mut problems = Vec::new();
-        if !build::SERVER || (self.cookie_keys.get().is_none() && !nts::needs_cookie_keys(config)) {
+        if self.cookie_keys.get().is_none() && !nts::needs_cookie_keys(config) {
             return problems;
         }
         let (keyset, storage) = (&config.keyset, config.keyset_file());

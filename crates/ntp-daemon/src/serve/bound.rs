@@ -25,7 +25,7 @@ use ntp_os_clock::Translator;
 use ntp_proto::server::Claim;
 use ntp_types::event::Event;
 use ntp_types::path::ListenAddress;
-use ntp_udp::{ServerSocket, Shortcoming};
+use ntp_udp::{ServerSocket, Shortcoming, lacks_device, lacks_ipv6};
 
 use super::endpoint::Endpoint;
 use super::{Listener, ServeError, Servers};
@@ -181,16 +181,6 @@ fn bind_group(listener: &Listener, beside: &[BorrowedFd<'_>]) -> io::Result<Opti
         }
         Err(error) => Err(error),
     }
-}
-
-/// Whether the error says that this kernel has no IPv6.
-fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
-    address.is_ipv6() && error.raw_os_error() == Some(libc::EAFNOSUPPORT)
-}
-
-/// Whether the error says that the device of the address does not exist.
-fn lacks_device(address: ListenAddress, error: &io::Error) -> bool {
-    address.device.is_some() && error.raw_os_error() == Some(libc::ENODEV)
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ use std::time::Duration;
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{Cookie, SessionKeys};
 use ntp_types::path::{InterfaceName, ListenAddress};
+use ntp_udp::{lacks_device, lacks_ipv6};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -508,18 +509,6 @@ impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.exit_reader.as_fd()
     }
-}
-
-/// Whether the error says that this kernel has no IPv6.
-fn lacks_ipv6(address: SocketAddr, error: &io::Error) -> bool {
-    let unsupported = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
-    address.is_ipv6() && error.raw_os_error() == Some(unsupported)
-}
-
-/// Whether the error says that the device of the address does not exist.
-fn lacks_device(address: ListenAddress, error: &io::Error) -> bool {
-    let missing = rustix::io::Errno::NODEV.raw_os_error();
-    address.device.is_some() && error.raw_os_error() == Some(missing)
 }
 
 /// Whether both endpoints get connections to one address and port.
