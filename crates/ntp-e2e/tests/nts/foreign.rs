@@ -1,49 +1,30 @@
 //! NTS (RFC 8915) between us and chronyd or ntpsec's ntpd, in both directions.
 
 use std::net::IpAddr;
-use std::process::ExitCode;
-use std::time::Duration;
 
 use ntp_e2e::certificates::{Authority, Certificate};
 use ntp_e2e::daemon::{Daemon, Setup};
-use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::harness::Scenario;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::peers::{self, Peer};
 use ntp_e2e::scenario;
 
-/// Timeout of every wait; exceeded only on an overloaded machine.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::{LIMIT, nts_server, start_with_key_exchange};
 
-fn main() -> ExitCode {
-    harness::run(
-        Arena::Namespaces,
-        &[
-            scenario!(chronyd_uses_our_nts_server_over_ipv4_and_ipv6),
-            scenario!(chronyd_rejects_our_certificate_for_another_name),
-            scenario!(ntpsec_uses_our_nts_server_over_ipv4_and_ipv6),
-            scenario!(we_use_nts_with_chronyd_over_ipv4_and_ipv6),
-            scenario!(we_use_nts_with_ntpsec_over_ipv4_and_ipv6),
-            scenario!(nts_sessions_survive_a_restart_of_both_sides),
-            scenario!(a_clock_in_the_past_accepts_a_certificate_by_leniency),
-        ],
-    )
-}
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario!(chronyd_uses_our_nts_server_over_ipv4_and_ipv6),
+    scenario!(chronyd_rejects_our_certificate_for_another_name),
+    scenario!(ntpsec_uses_our_nts_server_over_ipv4_and_ipv6),
+    scenario!(we_use_nts_with_chronyd_over_ipv4_and_ipv6),
+    scenario!(we_use_nts_with_ntpsec_over_ipv4_and_ipv6),
+    scenario!(nts_sessions_survive_a_restart_of_both_sides),
+    scenario!(a_clock_in_the_past_accepts_a_certificate_by_leniency),
+];
 
 /// An NTS-only server of the machine's clock, unsteered.
 fn server(certificate: &Certificate) -> Setup {
-    Setup::new(1)
-        .unsteered()
-        .synchronization("local-stratum = 1")
-        .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
+    nts_server()
         .with(&certificate.ke_server_section("[::]:4460", "key-exchange-timeout-ms = 20000"))
-}
-
-fn start(setup: &Setup, host: &Host) -> Daemon {
-    let daemon = setup.start(Some(host));
-    daemon
-        .process
-        .wait_for_event(LIMIT, "ke_server_started", &[]);
-    daemon
 }
 
 fn with_chronyd(client: &Host, server: IpAddr, authority: &Authority) -> Result<f64, String> {
@@ -59,7 +40,7 @@ fn chronyd_uses_our_nts_server_over_ipv4_and_ipv6() {
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let setup = server(&authority.issue("server", &host.names()));
-    let mut daemon = start(&setup, &host);
+    let mut daemon = start_with_key_exchange(&setup, &host);
     for address in [host.v4(), host.v6()] {
         let offset = with_chronyd(&client, address, &authority).unwrap();
         assert!(
@@ -75,7 +56,7 @@ fn chronyd_rejects_our_certificate_for_another_name() {
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let setup = server(&authority.issue("server", &["ntp.example".to_owned()]));
-    let _daemon = start(&setup, &host);
+    let _daemon = start_with_key_exchange(&setup, &host);
     let output = with_chronyd(&client, host.v4(), &authority).unwrap_err();
     assert!(output.contains("certificate"), "{output}");
 }
@@ -85,7 +66,7 @@ fn ntpsec_uses_our_nts_server_over_ipv4_and_ipv6() {
     let host = network.host();
     let authority = Authority::new();
     let setup = server(&authority.issue("server", &["keys.test".to_owned()]));
-    let mut daemon = start(&setup, &host);
+    let mut daemon = start_with_key_exchange(&setup, &host);
     let accepted = |daemon: &mut Daemon, least: u64| {
         daemon.wait_until(LIMIT, "requests with NTS", |observation| {
             observation.server_counter("nts_accepted_packets") >= least
@@ -140,7 +121,7 @@ fn nts_sessions_survive_a_restart_of_both_sides() {
     ));
     let client_setup = Setup::new(1).nts_source((host.v4(), 4460).into(), &authority);
     let mut first = (
-        start(&server_setup, &host),
+        start_with_key_exchange(&server_setup, &host),
         client_setup.start(Some(&client)),
     );
     first.1.wait_synchronized(LIMIT);
@@ -148,7 +129,7 @@ fn nts_sessions_survive_a_restart_of_both_sides() {
     assert_eq!(first.0.stop().code(), Some(0));
 
     let second = (
-        start(&server_setup, &host),
+        start_with_key_exchange(&server_setup, &host),
         client_setup.start(Some(&client)),
     );
     let (_server, mut daemon) = second;
@@ -163,7 +144,7 @@ fn a_clock_in_the_past_accepts_a_certificate_by_leniency() {
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let certificate = authority.issue("server", &host.names());
-    let _server = start(&server(&certificate), &host);
+    let _server = start_with_key_exchange(&server(&certificate), &host);
     // Fifteen years behind, before the certificate's validity.
     let late = Setup::new(1).replacing("virtual-offset = 0.25", "virtual-offset = -473040000.0");
     let strict = late

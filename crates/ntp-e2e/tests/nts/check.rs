@@ -3,34 +3,27 @@
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener};
-use std::process::{Child, ExitCode, Stdio};
+use std::process::{Child, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use ntp_e2e::binaries::Program;
 use ntp_e2e::certificates::{Authority, Certificate};
-use ntp_e2e::daemon::{Daemon, Setup};
-use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::daemon::Setup;
+use ntp_e2e::harness::Scenario;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::peers;
 use ntp_e2e::{process, scenario};
 use serde_json::Value;
 
-/// Timeout of every wait; exceeded only on an overloaded machine.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::{LIMIT, start_with_key_exchange};
 
-fn main() -> ExitCode {
-    harness::run(
-        Arena::Namespaces,
-        &[
-            scenario!(our_server_chronyd_and_ntpsec_pass_over_ipv4_and_ipv6),
-            scenario!(certificate_problems_are_reported_with_a_remedy),
-            scenario!(a_wrong_local_clock_is_distinguished_from_an_expired_certificate),
-            scenario!(connection_problems_are_reported),
-            scenario!(problems_after_the_key_exchange_are_reported),
-        ],
-    )
-}
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario!(our_server_chronyd_and_ntpsec_pass_over_ipv4_and_ipv6),
+    scenario!(certificate_problems_are_reported_with_a_remedy),
+    scenario!(a_wrong_local_clock_is_distinguished_from_an_expired_certificate),
+    scenario!(connection_problems_are_reported),
+    scenario!(problems_after_the_key_exchange_are_reported),
+];
 
 /// A running check.
 struct Check(Child);
@@ -107,14 +100,6 @@ fn key_exchange(port: u16, certificate: &Certificate, more: &str) -> String {
     )
 }
 
-fn start(setup: &Setup, host: &Host) -> Daemon {
-    let daemon = setup.start(Some(host));
-    daemon
-        .process
-        .wait_for_event(LIMIT, "ke_server_started", &[]);
-    daemon
-}
-
 fn our_server_chronyd_and_ntpsec_pass_over_ipv4_and_ipv6() {
     let network = Network::new();
     let authority = Authority::new();
@@ -126,7 +111,7 @@ fn our_server_chronyd_and_ntpsec_pass_over_ipv4_and_ipv6() {
     );
     let issue = |file, host: &Host| authority.issue(file, &host.names());
     let setup = server(0.0).with(&key_exchange(4460, &issue("ours", &ours), ""));
-    let _ours = start(&setup, &ours);
+    let _ours = start_with_key_exchange(&setup, &ours);
     let _chrony = peers::chronyd_nts_server(&chrony, 2, &issue("chrony", &chrony));
     let _ntpsec = peers::ntpsec_nts_server(&ntpsec, 2, &issue("ntpsec", &ntpsec));
     // Debian's versions of the others have no AES-128-GCM-SIV.
@@ -176,7 +161,7 @@ fn certificate_problems_are_reported_with_a_remedy() {
     ] {
         let _ = writeln!(sections, "{}", key_exchange(port, certificate, ""));
     }
-    let _daemon = start(&server(0.0).with(&sections), &host);
+    let _daemon = start_with_key_exchange(&server(0.0).with(&sections), &host);
     let check = |port, more: &[&str]| Check::start(&client, &at(host.v6(), port), more).finish();
     let ca = ca(&authority);
 
@@ -227,7 +212,7 @@ fn a_wrong_local_clock_is_distinguished_from_an_expired_certificate() {
     let authority = Authority::new();
     let certificate = authority.issue_for_years("server", &host.names(), (2041, 2060));
     let setup = server(TWENTY_YEARS).with(&key_exchange(4460, &certificate, ""));
-    let _daemon = start(&setup, &host);
+    let _daemon = start_with_key_exchange(&setup, &host);
     let outcome = Check::start(&client, &host.v4().to_string(), &[&ca(&authority)]).finish();
     outcome.fails_with(8, "not-yet-valid", &["probably behind by 6311"]);
 }
@@ -281,7 +266,7 @@ fn connection_problems_are_reported() {
     let setup = setup
         .with(&lines)
         .with(&key_exchange(4460, &certificate, ""));
-    let _daemon = start(&setup, &host);
+    let _daemon = start_with_key_exchange(&setup, &host);
     let refused = Check::start(&client, &host.v4().to_string(), &[&ca(&authority)]).finish();
     refused.fails_with(
         11,
@@ -316,7 +301,7 @@ fn problems_after_the_key_exchange_are_reported() {
             &authority.issue("lost", &lost.names()),
             "",
         ));
-    let _lost = start(&unsynchronised, &lost);
+    let _lost = start_with_key_exchange(&unsynchronised, &lost);
 
     let v4 = |of: &Host| format!("ntp-server = \"{}\"", of.v4());
     let cases = [
@@ -333,7 +318,7 @@ fn problems_after_the_key_exchange_are_reported() {
     for (port, lines) in &cases {
         setup = setup.with(&key_exchange(*port, &certificate, lines));
     }
-    let _daemon = start(&setup, &host);
+    let _daemon = start_with_key_exchange(&setup, &host);
     let ca = ca(&authority);
     let start = |at: &str| Check::start(&client, at, &[&ca]);
     let running: Vec<_> = cases

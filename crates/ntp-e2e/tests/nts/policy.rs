@@ -2,7 +2,6 @@
 //! is reported.
 
 use std::net::{IpAddr, SocketAddr};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,29 +9,23 @@ use std::time::Duration;
 
 use ntp_e2e::certificates::Authority;
 use ntp_e2e::daemon::{Daemon, Setup, assert_error_within};
-use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::harness::Scenario;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::{scenario, wait};
 
-/// Timeout of every wait; exceeded only on an overloaded machine.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::{LIMIT, time_server};
 
 /// Ten years in seconds.
 const TEN_YEARS: &str = "-315576000.0";
 
-fn main() -> ExitCode {
-    harness::run(
-        Arena::Namespaces,
-        &[
-            scenario!(beside_working_nts_a_plain_server_stands_by),
-            scenario!(blocked_key_exchange_leads_to_the_plain_server_with_an_alarm_and_back),
-            scenario!(with_the_policy_only_a_blocked_key_exchange_leaves_the_clock_alone),
-            scenario!(a_plain_server_that_answers_in_place_of_the_nts_server_is_named),
-            scenario!(a_reply_from_another_distance_than_authenticated_ones_is_named),
-            scenario!(a_clock_ten_years_off_is_set_by_a_bootstrap_server_with_its_own_authority),
-        ],
-    )
-}
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario!(beside_working_nts_a_plain_server_stands_by),
+    scenario!(blocked_key_exchange_leads_to_the_plain_server_with_an_alarm_and_back),
+    scenario!(with_the_policy_only_a_blocked_key_exchange_leaves_the_clock_alone),
+    scenario!(a_plain_server_that_answers_in_place_of_the_nts_server_is_named),
+    scenario!(a_reply_from_another_distance_than_authenticated_ones_is_named),
+    scenario!(a_clock_ten_years_off_is_set_by_a_bootstrap_server_with_its_own_authority),
+];
 
 /// A network with an NTS server, a plain server, and a client.
 struct Arrangement {
@@ -92,14 +85,6 @@ impl Arrangement {
 
 fn plain_name(address: IpAddr) -> String {
     SocketAddr::new(address, 123).to_string()
-}
-
-/// A server of the machine's clock, unsteered.
-fn time_server() -> Setup {
-    Setup::new(1)
-        .unsteered()
-        .synchronization("local-stratum = 1")
-        .with("[[server]]\nlisten = \"[::]:123\"")
 }
 
 /// The reply without extension fields to a request. Of real servers without NTS, chronyd drops requests

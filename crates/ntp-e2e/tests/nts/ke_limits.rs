@@ -6,19 +6,16 @@
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
-use std::process::ExitCode;
-use std::time::Duration;
 
 use ntp_e2e::certificates::Authority;
 use ntp_e2e::daemon::Setup;
-use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::harness::Scenario;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::{nts_query, scenario, wait};
 use ntp_proto::nts::AeadAlgorithm;
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Timeout of every wait; exceeded only on an overloaded machine.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::LIMIT;
 
 /// Configured limits: connections in total and per address.
 const CONNECTIONS: usize = 100;
@@ -28,15 +25,10 @@ const OTHER_DESCRIPTORS: usize = 16;
 /// Maximum memory per connection in octets, including TLS buffers.
 const CONNECTION_MEMORY: u64 = 128 << 10;
 
-fn main() -> ExitCode {
-    harness::run(
-        Arena::Namespaces,
-        &[
-            scenario!(five_hundred_idle_connections_do_not_block_key_exchange),
-            scenario!(five_thousand_idle_connections_do_not_block_key_exchange).slow(),
-        ],
-    )
-}
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario!(five_hundred_idle_connections_do_not_block_key_exchange),
+    scenario!(five_thousand_idle_connections_do_not_block_key_exchange).slow(),
+];
 
 fn five_hundred_idle_connections_do_not_block_key_exchange() {
     check_limits(20, 25);

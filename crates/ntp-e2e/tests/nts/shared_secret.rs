@@ -9,12 +9,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use ntp_e2e::certificates::Authority;
 use ntp_e2e::daemon::{Daemon, Setup};
-use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::harness::Scenario;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::nts_query::{self, NtsReply};
 use ntp_e2e::{scenario, wait};
@@ -22,8 +21,8 @@ use ntp_proto::nts::{AeadAlgorithm, Cookie, KeyExchangeResult};
 use ntp_time::{NtpDuration, SystemTime};
 use test_binaries::{Behaviour, Misbehaviour, ReferenceServer};
 
-/// Timeout of every wait; exceeded only on an overloaded machine.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::LIMIT;
+
 /// Timeout of one query.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -35,16 +34,11 @@ const STALE: i64 = 2;
 /// follow it.
 const BEFORE_THE_END: i64 = 10;
 
-fn main() -> ExitCode {
-    harness::run(
-        Arena::Namespaces,
-        &[
-            scenario!(cookies_of_one_member_work_on_all_members_for_two_rotations),
-            scenario!(an_unsynchronised_member_issues_no_keys),
-            scenario!(keys_rotate_in_real_time).slow(),
-        ],
-    )
-}
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario!(cookies_of_one_member_work_on_all_members_for_two_rotations),
+    scenario!(an_unsynchronised_member_issues_no_keys),
+    scenario!(keys_rotate_in_real_time).slow(),
+];
 
 /// The servers' common parts: the secret, the time source, and a client.
 struct Fleet {

@@ -1,60 +1,27 @@
 //! NTS pools and SRV records with real daemons: members, their replacement, and what the tools show.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use ntp_e2e::certificates::Authority;
 use ntp_e2e::daemon::{Daemon, Setup};
-use ntp_e2e::faulty_ke_server::{FaultyKeServer, KeBehaviour, keyset_file};
-use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::faulty_ke_server::{FaultyKeServer, KeBehaviour};
+use ntp_e2e::harness::Scenario;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::Observation;
 use ntp_e2e::scenario;
 
-/// Timeout of every wait; exceeded only on an overloaded machine.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::{LIMIT, nts_server, start, start_accepting_foreign_cookies};
 
 const FAST_POLLS: &str = "poll-interval-limits = { min = 1, max = 1 }\ninitial-poll-interval = 1";
 
-fn main() -> ExitCode {
-    harness::run(
-        Arena::Namespaces,
-        &[
-            scenario!(a_pool_names_its_members_and_replaces_one_that_is_silent),
-            scenario!(srv_records_lead_to_the_members_if_they_are_validated),
-            scenario!(a_pool_added_at_run_time_is_used_in_version_5_and_replayed),
-        ],
-    )
-}
-
-/// A server of the machine's clock, unsteered.
-fn server() -> Setup {
-    Setup::new(1)
-        .unsteered()
-        .synchronization("local-stratum = 1")
-        .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
-}
-
-fn start(setup: &Setup, host: &Host) -> Daemon {
-    let daemon = setup.start(Some(host));
-    daemon.process.wait_for_event(LIMIT, "server_started", &[]);
-    daemon
-}
-
-/// A member: it accepts the cookies of the pool.
-fn member(host: &Host) -> (Daemon, Setup) {
-    let setup = server();
-    // The setup restricts the permissions, as the daemon requires.
-    let path = setup.file("keyset", "");
-    std::fs::write(&path, keyset_file()).expect("a keyset file");
-    let keyset = format!("[keyset]\nkey-storage-path = \"{}\"", path.display());
-    let setup = setup.with(&keyset);
-    (start(&setup, host), setup)
-}
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario!(a_pool_names_its_members_and_replaces_one_that_is_silent),
+    scenario!(srv_records_lead_to_the_members_if_they_are_validated),
+    scenario!(a_pool_added_at_run_time_is_used_in_version_5_and_replayed),
+];
 
 fn pool_source(address: &str, count: usize, authority: &Authority, more: &str) -> Setup {
     Setup::new(2).with(&format!(
@@ -78,7 +45,7 @@ fn a_pool_names_its_members_and_replaces_one_that_is_silent() {
     let network = Network::new();
     let (client, broker) = (network.host(), network.host());
     let hosts: Vec<Host> = (0..4).map(|_| network.host()).collect();
-    let mut members: Vec<_> = hosts.iter().map(member).collect();
+    let mut members: Vec<_> = hosts.iter().map(start_accepting_foreign_cookies).collect();
     let authority = Authority::new();
     let certificate = authority.issue("pool", &broker.names());
     let names: Vec<_> = hosts.iter().map(|host| host.v4().to_string()).collect();
@@ -196,7 +163,7 @@ fn srv_records_lead_to_the_members_if_they_are_validated() {
             let certificate = authority.issue(&name, std::slice::from_ref(&name));
             let section = certificate
                 .ke_server_section(&format!("[::]:{port}"), "key-exchange-timeout-ms = 60000");
-            let setup = server().with(&section);
+            let setup = nts_server().with(&section);
             (start(&setup, host), setup)
         })
         .collect();
@@ -237,7 +204,7 @@ fn a_pool_added_at_run_time_is_used_in_version_5_and_replayed() {
         .issue("pool", &host.names())
         .ke_server_section("[::]:4460", lines);
     let accepts = "require-nts = \"deny\"\naccept-ntp-versions = [5]";
-    let member = server()
+    let member = nts_server()
         .replacing("require-nts = \"deny\"", accepts)
         .with(&section);
     let _member = start(&member, &host);

@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::thread;
@@ -11,8 +10,8 @@ use std::time::Duration;
 use ntp_e2e::binaries::Program;
 use ntp_e2e::certificates::{Authority, Certificate};
 use ntp_e2e::daemon::{Daemon, Setup};
-use ntp_e2e::faulty_ke_server::{CRITICAL, FaultyKeServer, KeBehaviour, keyset_file, record};
-use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::faulty_ke_server::{CRITICAL, FaultyKeServer, KeBehaviour, record};
+use ntp_e2e::harness::Scenario;
 use ntp_e2e::log_event::LogEvent;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::Source;
@@ -26,35 +25,14 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, Stream};
 use serde_json::Value;
 
-/// Timeout of every wait; exceeded only on an overloaded machine.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::{LIMIT, nts_server, start_accepting_foreign_cookies, start_with_key_exchange};
 
-fn main() -> ExitCode {
-    harness::run(
-        Arena::Namespaces,
-        &[
-            scenario!(faulty_key_servers_are_reported_once_and_retried_with_backoff),
-            scenario!(repeated_nts_naks_increase_the_key_exchange_backoff),
-            scenario!(forged_nts_naks_do_not_discard_keys),
-            scenario!(faulty_key_exchange_clients_are_only_logged_at_debug_level),
-        ],
-    )
-}
-
-/// Starts a time server that accepts the cookies of [`FaultyKeServer`], without key exchange.
-fn time_server(host: &Host) -> (Daemon, Setup) {
-    let setup = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
-    // The setup restricts the permissions, as the daemon requires.
-    let path = setup.file("keyset", "");
-    std::fs::write(&path, keyset_file()).expect("a keyset file");
-    let setup = setup.with(&format!(
-        "[keyset]\nkey-storage-path = \"{}\"",
-        path.display()
-    ));
-    let daemon = setup.start(Some(host));
-    daemon.process.wait_for_event(LIMIT, "server_started", &[]);
-    (daemon, setup)
-}
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario!(faulty_key_servers_are_reported_once_and_retried_with_backoff),
+    scenario!(repeated_nts_naks_increase_the_key_exchange_backoff),
+    scenario!(forged_nts_naks_do_not_discard_keys),
+    scenario!(faulty_key_exchange_clients_are_only_logged_at_debug_level),
+];
 
 /// Starts a key-exchange server on all addresses of `host`; port 0 selects a free one.
 fn start_ke_server(
@@ -67,13 +45,6 @@ fn start_ke_server(
     let address = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
     host.inside(|| FaultyKeServer::start(address, certificate, behaviour, ntp_port))
         .expect("a socket")
-}
-
-/// A server of the machine's clock, unsteered.
-fn local() -> Setup {
-    Setup::new(1)
-        .unsteered()
-        .synchronization("local-stratum = 1")
 }
 
 /// A client of these servers without leniency for certificate times.
@@ -178,7 +149,7 @@ fn faulty_key_servers_are_reported_once_and_retried_with_backoff() {
         authority.issue("foreign", &["ntp.example".to_owned()]),
         untrusted.issue("unknown", &host.names()),
     ];
-    let _time = time_server(&host);
+    let _time = start_accepting_foreign_cookies(&host);
     let mut servers = Vec::new();
     for (behaviour, certificate, reason) in cases(&good, others) {
         let server = start_ke_server(&host, 0, &certificate, behaviour, None);
@@ -266,7 +237,7 @@ fn repeated_nts_naks_increase_the_key_exchange_backoff() {
     let certificate = authority.issue("good", &host.names());
     let server = start_ke_server(&host, 4460, &certificate, KeBehaviour::Correct, None);
     // A time server with another keyset.
-    let server_setup = local().with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"");
+    let server_setup = nts_server();
     let other_keyset = server_setup.start(Some(&host));
     other_keyset
         .process
@@ -291,7 +262,7 @@ fn repeated_nts_naks_increase_the_key_exchange_backoff() {
         assert!(why.contains("ntp-ctl nts check"), "{name}: {why}");
     }
     drop(other_keyset);
-    let _time = time_server(&host);
+    let _time = start_accepting_foreign_cookies(&host);
     daemon.wait_synchronized(LIMIT);
     for name in sources {
         daemon.wait_until(LIMIT, "an authenticated reply", |observation| {
@@ -392,7 +363,7 @@ fn forged_nts_naks_do_not_discard_keys() {
     let authority = Authority::new();
     let certificate = authority.issue("good", &host.names());
     let server = start_ke_server(&host, 4460, &certificate, KeBehaviour::Correct, Some(1123));
-    let _time = time_server(&host);
+    let _time = start_accepting_foreign_cookies(&host);
     let attacker = OnPath::start(host.udp(host.v4(), 1123), &host);
     let setup = client(&[SocketAddr::new(host.v4(), 4460)], &authority);
     let mut daemon = setup.start(Some(&client_host));
@@ -452,16 +423,11 @@ fn faulty_key_exchange_clients_are_only_logged_at_debug_level() {
     let (client_host, host) = (network.host(), network.host());
     let authority = Authority::new();
     let certificate = authority.issue("good", &host.names());
-    let setup = local()
-        .with("[[server]]\nlisten = \"[::]:123\"\nrequire-nts = \"deny\"")
-        .with(&certificate.ke_server_section(
-            "[::]:4460",
-            "key-exchange-timeout-ms = 20000\nconnections-per-address = 1000",
-        ));
-    let mut daemon = setup.start(Some(&host));
-    daemon
-        .process
-        .wait_for_event(LIMIT, "ke_server_started", &[]);
+    let setup = nts_server().with(&certificate.ke_server_section(
+        "[::]:4460",
+        "key-exchange-timeout-ms = 20000\nconnections-per-address = 1000",
+    ));
+    let mut daemon = start_with_key_exchange(&setup, &host);
     daemon
         .process
         .wait_for_event(LIMIT, "certificate_loaded", &[]);

@@ -5,57 +5,35 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
-use std::process::ExitCode;
-use std::time::Duration;
 
 use ntp_control_api::control::client::Client;
 use ntp_control_api::control::methods::{GetStatus, NoInput};
 use ntp_e2e::binaries::Program;
 use ntp_e2e::certificates::{Authority, Certificate};
-use ntp_e2e::daemon::{Daemon, Setup};
-use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::daemon::Setup;
+use ntp_e2e::harness::Scenario;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::process::{self, Process};
 use ntp_e2e::{scenario, wait};
 use ntp_time::{NtpDuration, SystemTime};
 use ntp_types::status::{KeServerStatus, Status};
 
-/// Timeout of every wait; exceeded only on an overloaded machine.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::{LIMIT, start, time_server};
 
 /// Expiry of the tests' certificates: 2100-01-01.
 const EXPIRY: SystemTime = SystemTime::from_nanos(4_102_444_800_000_000_000);
 
-fn main() -> ExitCode {
-    harness::run(
-        Arena::Namespaces,
-        &[
-            scenario!(rekey_keeps_old_cookies_valid),
-            scenario!(rekey_is_refused_without_a_local_keyset),
-            scenario!(a_reload_applies_key_exchange_and_keyset_changes),
-            scenario!(an_address_beside_a_wildcard_is_added_after_a_change_of_user),
-            scenario!(the_certificate_authority_of_an_added_source_is_loaded_or_refused),
-            scenario!(keys_are_dropped_if_the_certificate_fails_re_verification),
-        ],
-    )
-}
-
-/// A server of the machine's clock, unsteered.
-fn server() -> Setup {
-    Setup::new(1)
-        .unsteered()
-        .synchronization("local-stratum = 1")
-        .with("[[server]]\nlisten = \"[::]:123\"")
-}
+pub(crate) const SCENARIOS: &[Scenario] = &[
+    scenario!(rekey_keeps_old_cookies_valid),
+    scenario!(rekey_is_refused_without_a_local_keyset),
+    scenario!(a_reload_applies_key_exchange_and_keyset_changes),
+    scenario!(an_address_beside_a_wildcard_is_added_after_a_change_of_user),
+    scenario!(the_certificate_authority_of_an_added_source_is_loaded_or_refused),
+    scenario!(keys_are_dropped_if_the_certificate_fails_re_verification),
+];
 
 fn key_exchange(port: u16, certificate: &Certificate) -> String {
     certificate.ke_server_section(&format!("[::]:{port}"), "key-exchange-timeout-ms = 60000")
-}
-
-fn start(setup: &Setup, host: &Host) -> Daemon {
-    let daemon = setup.start(Some(host));
-    daemon.process.wait_for_event(LIMIT, "server_started", &[]);
-    daemon
 }
 
 /// Runs `ntp-ctl` without rewriting the configuration. Returns its exit code and output.
@@ -112,7 +90,7 @@ fn rekey_keeps_old_cookies_valid() {
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let certificate = authority.issue("server", &host.names());
-    let server_setup = server().with(&key_exchange(4460, &certificate));
+    let server_setup = time_server().with(&key_exchange(4460, &certificate));
     let keyset = server_setup.state().join("keyset");
     let server_setup = server_setup.with(&format!(
         "[keyset]\nkey-storage-path = \"{}\"",
@@ -197,14 +175,14 @@ fn rekey_keeps_old_cookies_valid() {
 fn rekey_is_refused_without_a_local_keyset() {
     let network = Network::new();
     let host = network.host();
-    let bare = server();
+    let bare = time_server();
     let _daemon = start(&bare, &host);
     let (code, output) = ntp_ctl(&bare, &["rekey"]);
     assert_eq!(code, Some(1));
     assert!(output.contains("no cookie keys are in use"), "{output}");
 
     let host = network.host();
-    let fleet = server();
+    let fleet = time_server();
     let secret = fleet.file("secret", &"s".repeat(32));
     let fleet = fleet.with(&format!(
         "[keyset]\nshared-secret-path = \"{}\"",
@@ -223,7 +201,7 @@ fn a_reload_applies_key_exchange_and_keyset_changes() {
     let network = Network::new();
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
-    let setup = server();
+    let setup = time_server();
     // Beside the configuration, in a directory that the sandbox can read.
     let own = |file: &str| {
         let issued = authority.issue(file, &host.names());
@@ -303,7 +281,7 @@ fn an_address_beside_a_wildcard_is_added_after_a_change_of_user() {
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let issued = authority.issue("server", &host.names());
-    let setup = server().replacing("user = \"root\"", "user = \"nobody\"");
+    let setup = time_server().replacing("user = \"root\"", "user = \"nobody\"");
     // The user reads these in the reload.
     let copy = |path: &Path, name: &str| {
         let path = setup.file(name, &fs::read_to_string(path).expect("a file"));
@@ -344,7 +322,10 @@ fn the_certificate_authority_of_an_added_source_is_loaded_or_refused() {
     let (client, host) = (network.host(), network.host());
     let authority = Authority::new();
     let certificate = authority.issue("server", &host.names());
-    let _server = start(&server().with(&key_exchange(4460, &certificate)), &host);
+    let _server = start(
+        &time_server().with(&key_exchange(4460, &certificate)),
+        &host,
+    );
     let setup = Setup::new(1);
     let near = std::fs::read_to_string(authority.path()).expect("the authority");
     let near = setup.file("ca.pem", &near);
@@ -380,7 +361,10 @@ fn keys_are_dropped_if_the_certificate_fails_re_verification() {
     let authority = Authority::new();
     // Expired, but valid at a time that a clock fifteen years behind accepts.
     let certificate = authority.issue_for_years("server", &host.names(), (2018, 2020));
-    let _server = start(&server().with(&key_exchange(4460, &certificate)), &host);
+    let _server = start(
+        &time_server().with(&key_exchange(4460, &certificate)),
+        &host,
+    );
     let late = Setup::new(1).replacing("virtual-offset = 0.25", "virtual-offset = -473040000.0");
     let setup = late.nts_source((host.v4(), 4460).into(), &authority);
     let mut daemon = setup.start(Some(&client));
