@@ -286,7 +286,7 @@ fn a_trial_beside_chronyd_agrees_and_leaves_nothing_behind() {
     assert_eq!(code, Some(0), "{output}");
     for expected in [
         "beside chronyd (process ",
-        "chrony.conf, 0 lines without an equivalent",
+        "settings, 0 lines without an equivalent",
         "Verdict: both daemons agree within their error bounds",
     ] {
         assert!(output.contains(expected), "{expected}\n{output}");

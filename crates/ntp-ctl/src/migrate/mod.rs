@@ -188,13 +188,13 @@ pub(crate) struct Migrated {
     drift_file: Option<String>,
 }
 
-/// Converts the configuration at a path to `ntp.toml`. Returns it with the number of lines without
-/// an equivalent.
+/// Converts the configuration at a path to `ntp.toml`; without a dialect, that is found out. Returns
+/// it with the number of lines without an equivalent.
 ///
 /// # Errors
 /// A message.
-pub(crate) fn convert(path: &Path) -> Result<(String, usize), String> {
-    let (dialect, input) = locate::read(&Root("/".into()), path, None)?;
+pub(crate) fn convert(path: &Path, dialect: Option<Dialect>) -> Result<(String, usize), String> {
+    let (dialect, input) = locate::read(&Root("/".into()), path, dialect)?;
     let migrated = migrate(dialect, &input);
     Ok((migrated.toml, migrated.unsupported))
 }

@@ -100,9 +100,10 @@ fn configuration(
     running: Option<&Running>,
 ) -> Result<(Config, String), Failure> {
     let found = running.filter(|_| config.is_none());
-    let found = found.and_then(Running::configuration);
-    if let Some(path) = options.migrate.clone().or(found) {
-        let (toml, lost) = migrate::convert(&path).map_err(Failure::Error)?;
+    let found = found.and_then(|it| Some((it.configuration()?, Some(it.kind.dialect()))));
+    let named = options.migrate.clone().map(|path| (path, None));
+    if let Some((path, dialect)) = named.or(found) {
+        let (toml, lost) = migrate::convert(&path, dialect).map_err(Failure::Error)?;
         let parsed = ntp_config::parse(&toml, "converted");
         let (config, _) = parsed.map_err(|error| Failure::Error(error.to_string()))?;
         let origin = format!(

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use ntp_time::NtpDuration;
 
 use super::summary::Opinion;
-use crate::migrate;
+use crate::migrate::{self, Dialect};
 
 /// A time daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -30,6 +30,15 @@ impl Kind {
             Self::Chronyd => "chronyd",
             Self::Ntpd => "ntpd",
             Self::Timesyncd => "systemd-timesyn",
+        }
+    }
+
+    /// Dialect of its configuration, whatever the name of the file.
+    pub(super) const fn dialect(self) -> Dialect {
+        match self {
+            Self::Chronyd => Dialect::Chrony,
+            Self::Ntpd => Dialect::Ntpd,
+            Self::Timesyncd => Dialect::Timesyncd,
         }
     }
 
