@@ -3,11 +3,14 @@
 //! Every line is an [`Event`]: `emit` is the only place that writes one.
 //!
 //! The layout is that of upstream (the full format of `tracing`): UTC time with microseconds, level,
-//! message. All lines have one form and one origin, so that crate would add code only. The time comes from our own clock functions, because std's may panic on the values of a
-//! clock simulator. A log file is appended to and never truncated: what happened before a restart
-//! is what one looks for after it.
+//! message. The journal of systemd has times and levels of its own: it is told the level as in
+//! sd-daemon(3), so that `journalctl -p warning` works. All lines have one form and one origin, so
+//! that crate would add code only. The time comes from our own clock functions, because std's may
+//! panic on the values of a clock simulator. A log file is appended to and never truncated: what
+//! happened before a restart is what one looks for after it.
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -114,10 +117,20 @@ static OUTPUT: OnceLock<Output> = OnceLock::new();
 struct Output {
     /// The least severe level that is logged, as in [`LogLevel`].
     level: AtomicU8,
-    /// Whether lines are coloured for a terminal.
-    coloured: bool,
+    layout: Layout,
     /// Standard output without one.
     file: Option<LogFile>,
+}
+
+/// What is in front of the text of a line.
+#[derive(Clone, Copy, Debug)]
+enum Layout {
+    /// Time and level.
+    Plain,
+    /// The same in colours of a terminal.
+    Coloured,
+    /// The level for the journal.
+    Journal,
 }
 
 /// Sets the least severe level that is logged.
@@ -130,11 +143,11 @@ pub(crate) fn set_level(level: LogLevel) {
 impl Output {
     fn write(&self, event: &Event) {
         let severity = event.severity();
-        let (level, name, colour) = match severity {
-            Severity::Error => (LogLevel::Error, "ERROR", 31),
-            Severity::Warning => (LogLevel::Warn, " WARN", 33),
-            Severity::Info => (LogLevel::Info, " INFO", 32),
-            Severity::Debug => (LogLevel::Debug, "DEBUG", 34),
+        let (level, name, colour, priority) = match severity {
+            Severity::Error => (LogLevel::Error, "ERROR", 31, 3),
+            Severity::Warning => (LogLevel::Warn, " WARN", 33, 4),
+            Severity::Info => (LogLevel::Info, " INFO", 32, 6),
+            Severity::Debug => (LogLevel::Debug, "DEBUG", 34, 7),
         };
         if level as u8 > self.level.load(Ordering::Relaxed) {
             return;
@@ -142,10 +155,12 @@ impl Output {
         let time = ntp_os_clock::realtime().to_string();
         // Truncates nanoseconds to microseconds.
         let time = time.get(..time.len().saturating_sub(4)).unwrap_or(&time);
-        let mut line = if self.coloured {
-            format!("\u{1b}[2m{time}Z\u{1b}[0m \u{1b}[{colour}m{name}\u{1b}[0m ")
-        } else {
-            format!("{time}Z {name} ")
+        let mut line = match self.layout {
+            Layout::Plain => format!("{time}Z {name} "),
+            Layout::Coloured => {
+                format!("\u{1b}[2m{time}Z\u{1b}[0m \u{1b}[{colour}m{name}\u{1b}[0m ")
+            }
+            Layout::Journal => format!("<{priority}>"),
         };
         // Writing to a string cannot fail.
         let _ = write!(Escaped::line(&mut line), "{event} {}", Logfmt(event));
@@ -252,14 +267,28 @@ pub fn start(
     colors: Option<bool>,
 ) -> io::Result<Option<LogFile>> {
     let file = path.map(LogFile::open).transpose()?;
-    let is_terminal = file.is_none() && io::stdout().is_terminal();
+    let layout = if colors.unwrap_or_else(|| file.is_none() && io::stdout().is_terminal()) {
+        Layout::Coloured
+    } else if file.is_none() && is_journal(std::env::var_os("JOURNAL_STREAM").as_deref()) {
+        Layout::Journal
+    } else {
+        Layout::Plain
+    };
     // A second call in the same process changes nothing.
     let _ = OUTPUT.set(Output {
         level: AtomicU8::new(level as u8),
-        coloured: colors.unwrap_or(is_terminal),
+        layout,
         file: file.clone(),
     });
     Ok(file)
+}
+
+/// Whether standard output is the stream of systemd's journal, `DEVICE:INODE` in the variable
+/// `JOURNAL_STREAM` (systemd.exec(5)). A process may inherit the variable and write elsewhere.
+fn is_journal(stream: Option<&OsStr>) -> bool {
+    let output = rustix::fs::fstat(io::stdout());
+    let output = output.map(|it| format!("{}:{}", it.st_dev, it.st_ino));
+    output.is_ok_and(|output| stream.is_some_and(|stream| stream == output.as_str()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The daemon as a process: how it ends, whose it is, and what it does not start without.
 
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ fn main() -> ExitCode {
         &[
             scenario!(without_random_numbers_the_daemon_ends),
             scenario!(a_daemon_whose_log_nobody_reads_ends_after_sigterm),
+            scenario!(the_journal_is_told_levels_and_no_times),
             scenario!(root_without_the_user_of_the_daemon_starts_only_on_request),
             scenario!(programs_do_not_wait_for_a_daemon_that_was_stopped),
         ],
@@ -78,6 +79,28 @@ fn a_daemon_whose_log_nobody_reads_ends_after_sigterm() {
     kill_process(pid, Signal::TERM).expect("a running process");
     let status = wait::try_until(LIMIT, || daemon.try_wait().ok().flatten());
     assert_eq!(status.expect("the daemon has ended").code(), Some(70));
+}
+
+fn the_journal_is_told_levels_and_no_times() {
+    let setup = Setup::new(1);
+    let first_line = |is_journal: bool| {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let stream = rustix::fs::fstat(&writer).expect("status of a pipe");
+        let inode = stream.st_ino + u64::from(!is_journal);
+        let mut command = setup.command(None, Program::Daemon);
+        command.env("JOURNAL_STREAM", format!("{}:{inode}", stream.st_dev));
+        command.stdout(writer).stderr(Stdio::null());
+        let mut daemon = command.spawn().expect("started");
+        drop(command);
+        let line = BufReader::new(reader).lines().next();
+        daemon.kill().expect("our own process");
+        daemon.wait().expect("an exit status");
+        line.expect("a line").expect("text")
+    };
+    let line = first_line(true);
+    assert!(line.starts_with("<6>ntp-daemon "), "{line}");
+    let line = first_line(false);
+    assert!(line.contains(" INFO ntp-daemon "), "{line}");
 }
 
 fn root_without_the_user_of_the_daemon_starts_only_on_request() {

@@ -96,9 +96,9 @@ start_chronyd() {
     DAEMON=$!
 }
 
-# resources NAME: what the daemon has used until now: resident memory and its maximum in kB, processor time in hundredths of a second, times that it woke up.
+# resources NAME: what the daemon has used until now: resident memory, the part of it that is not of files, and its maximum in kB, processor time in hundredths of a second, times that it woke up.
 resources() {
-    echo "@resources name=$1 $(awk '/^VmRSS:/ { r = $2 } /^VmHWM:/ { m = $2 } END { printf "resident=%d most=%d", r, m }' /proc/$DAEMON/status) $(
+    echo "@resources name=$1 $(awk '/^VmRSS:/ { r = $2 } /^RssAnon:/ { a = $2 } /^VmHWM:/ { m = $2 } END { printf "resident=%d anonymous=%d most=%d", r, a, m }' /proc/$DAEMON/status) $(
         sed 's/.*) //' /proc/$DAEMON/stat | awk '{ printf "processor=%d", $12 + $13 }') $(
         cat /proc/$DAEMON/task/*/status | awk '/^voluntary/ { n += $2 } END { printf "woken=%d", n }')"
 }

@@ -49,6 +49,9 @@ struct Interval {
     at: f64,
     /// Resident memory at its end, MB.
     memory: f64,
+    /// The part of it that is not of files, MB: heap and stacks. The rest are pages of the program
+    /// and of libraries, which the kernel loads when they are first used and takes back at will.
+    anonymous: f64,
     /// Processor time in it, milliseconds.
     processor: f64,
     /// Wake-ups in it.
@@ -148,6 +151,7 @@ fn intervals(report: &Report, hours: f64) -> Vec<Interval> {
             Interval {
                 at: (turn + 1) as f64 * hours,
                 memory: after.number("resident") / 1e3,
+                anonymous: after.number("anonymous") / 1e3,
                 processor: used("processor") * 10.0,
                 woken: used("woken"),
                 rms: watch.number("rms_offset"),
@@ -162,16 +166,18 @@ fn table(runs: &[Vec<Interval>]) -> String {
         return String::new();
     };
     let mut text = format!(
-        "hours | memory, MB: {0}, {1} | processor, ms | wake-ups | RMS error, us | largest, us\n",
+        "hours | memory, MB: {0}, {1} | of it anonymous | processor, ms | wake-ups | RMS error, us | largest, us\n",
         Daemon::Ours.name(),
         Daemon::Chronyd.name()
     );
     for (a, b) in ours.iter().zip(theirs) {
         text += &format!(
-            "{:5.1} | {:.2} {:.2} | {:.0} {:.0} | {:.0} {:.0} | {:.1} {:.1} | {:.1} {:.1}\n",
+            "{:5.1} | {:.2} {:.2} | {:.2} {:.2} | {:.0} {:.0} | {:.0} {:.0} | {:.1} {:.1} | {:.1} {:.1}\n",
             a.at,
             a.memory,
             b.memory,
+            a.anonymous,
+            b.anonymous,
             a.processor,
             b.processor,
             a.woken,
@@ -195,14 +201,15 @@ fn totals(runs: &[Vec<Interval>]) -> String {
         };
         let hours = run.last().map_or(f64::NAN, |last| last.at);
         let sum = |of: fn(&Interval) -> f64| run.iter().map(of).sum::<f64>() / hours;
-        let grown = run
-            .last()
-            .zip(run.get(1))
-            .map_or(0.0, |(last, first)| last.memory - first.memory);
+        let grown = |of: fn(&Interval) -> f64| {
+            let ends = run.last().zip(run.get(1));
+            ends.map_or(0.0, |(last, first)| of(last) - of(first)) * 1e3
+        };
         text += &format!(
-            "{}: memory grew by {:.0} kB after the first interval; in an hour {:.0} ms of processor time and {:.0} wake-ups; RMS error {:.1} us, largest {:.1} us\n",
+            "{}: memory grew by {:.0} kB after the first interval, anonymous memory by {:.0} kB; in an hour {:.0} ms of processor time and {:.0} wake-ups; RMS error {:.1} us, largest {:.1} us\n",
             daemon.name(),
-            grown * 1e3,
+            grown(|it| it.memory),
+            grown(|it| it.anonymous),
             sum(|it| it.processor),
             sum(|it| it.woken),
             mean(|it| it.rms * it.rms).sqrt() * 1e6,
