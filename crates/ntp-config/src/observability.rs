@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ntp_types::event::Severity;
 use toml::de::DeValue;
 
 use crate::reader::{Context, Value};
@@ -51,6 +52,18 @@ pub enum LogLevel {
     Debug,
     /// Also every packet.
     Trace,
+}
+
+impl From<Severity> for LogLevel {
+    /// Returns the least verbose level that includes events of a severity.
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Error => Self::Error,
+            Severity::Warning => Self::Warn,
+            Severity::Info => Self::Info,
+            Severity::Debug => Self::Debug,
+        }
+    }
 }
 
 impl LogLevel {

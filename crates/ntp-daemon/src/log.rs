@@ -2,15 +2,12 @@
 //!
 //! Every line is an [`Event`]: `emit` is the only place that writes one.
 //!
-//! The layout is that of upstream (the full format of `tracing`): UTC time with microseconds, level,
-//! message. The journal of systemd has times and levels of its own: it is told the level as in
-//! sd-daemon(3), so that `journalctl -p warning` works. All lines have one form and one origin, so
-//! that crate would add code only. The time comes from our own clock functions, because std's may
-//! panic on the values of a clock simulator. A log file is appended to and never truncated: what
-//! happened before a restart is what one looks for after it.
+//! All lines have one form and one origin, so a library for logging would add code only. The time
+//! comes from our own clock functions, because std's may panic on the values of a clock simulator. A
+//! log file is appended to and never truncated: what happened before a restart is what one looks for
+//! after it.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
@@ -21,7 +18,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use ntp_config::{Loaded, LogLevel};
 use ntp_history::recorder::is_recorded;
 use ntp_types::escape::Escaped;
-use ntp_types::event::{Event, Logfmt, Prose, Severity};
+use ntp_types::event::{Event, LineStart, Logfmt, Prose};
 use ntp_types::status::EventCount;
 
 /// A log file that can be reopened under the same name.
@@ -117,20 +114,9 @@ static OUTPUT: OnceLock<Output> = OnceLock::new();
 struct Output {
     /// The least severe level that is logged, as in [`LogLevel`].
     level: AtomicU8,
-    layout: Layout,
+    start: LineStart,
     /// Standard output without one.
     file: Option<LogFile>,
-}
-
-/// What is in front of the text of a line.
-#[derive(Clone, Copy, Debug)]
-enum Layout {
-    /// Time and level.
-    Plain,
-    /// The same in colours of a terminal.
-    Coloured,
-    /// The level for the journal.
-    Journal,
 }
 
 /// Sets the least severe level that is logged.
@@ -143,25 +129,10 @@ pub(crate) fn set_level(level: LogLevel) {
 impl Output {
     fn write(&self, event: &Event) {
         let severity = event.severity();
-        let (level, name, colour, priority) = match severity {
-            Severity::Error => (LogLevel::Error, "ERROR", 31, 3),
-            Severity::Warning => (LogLevel::Warn, " WARN", 33, 4),
-            Severity::Info => (LogLevel::Info, " INFO", 32, 6),
-            Severity::Debug => (LogLevel::Debug, "DEBUG", 34, 7),
-        };
-        if level as u8 > self.level.load(Ordering::Relaxed) {
+        if LogLevel::from(severity) as u8 > self.level.load(Ordering::Relaxed) {
             return;
         }
-        let time = ntp_os_clock::realtime().to_string();
-        // Truncates nanoseconds to microseconds.
-        let time = time.get(..time.len().saturating_sub(4)).unwrap_or(&time);
-        let mut line = match self.layout {
-            Layout::Plain => format!("{time}Z {name} "),
-            Layout::Coloured => {
-                format!("\u{1b}[2m{time}Z\u{1b}[0m \u{1b}[{colour}m{name}\u{1b}[0m ")
-            }
-            Layout::Journal => format!("<{priority}>"),
-        };
+        let mut line = self.start.line(severity, ntp_os_clock::realtime());
         // Writing to a string cannot fail.
         let _ = write!(Escaped::line(&mut line), "{event} {}", Logfmt(event));
         line.push('\n');
@@ -267,28 +238,21 @@ pub fn start(
     colors: Option<bool>,
 ) -> io::Result<Option<LogFile>> {
     let file = path.map(LogFile::open).transpose()?;
-    let layout = if colors.unwrap_or_else(|| file.is_none() && io::stdout().is_terminal()) {
-        Layout::Coloured
-    } else if file.is_none() && is_journal(std::env::var_os("JOURNAL_STREAM").as_deref()) {
-        Layout::Journal
-    } else {
-        Layout::Plain
+    let start = match file {
+        Some(_) => LineStart::for_output(colors, false, false),
+        None => LineStart::for_output(
+            colors,
+            io::stdout().is_terminal(),
+            ntp_files::stdout_is_journal(),
+        ),
     };
     // A second call in the same process changes nothing.
     let _ = OUTPUT.set(Output {
         level: AtomicU8::new(level as u8),
-        layout,
+        start,
         file: file.clone(),
     });
     Ok(file)
-}
-
-/// Whether standard output is the stream of systemd's journal, `DEVICE:INODE` in the variable
-/// `JOURNAL_STREAM` (systemd.exec(5)). A process may inherit the variable and write elsewhere.
-fn is_journal(stream: Option<&OsStr>) -> bool {
-    let output = rustix::fs::fstat(io::stdout());
-    let output = output.map(|it| format!("{}:{}", it.st_dev, it.st_ino));
-    output.is_ok_and(|output| stream.is_some_and(|stream| stream == output.as_str()))
 }
 
 #[cfg(test)]

@@ -22,8 +22,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, spawn_local};
 use tokio::time::{sleep, timeout};
-use tracing::warn;
 
+use crate::log;
 use crate::service::Service;
 
 /// Maximum number of connections.
@@ -48,7 +48,7 @@ pub(crate) async fn serve(listener: TcpListener, service: Rc<Service>) {
             Ok((stream, _)) => stream,
             Err(problem) => {
                 if !core::mem::replace(&mut logged, true) {
-                    warn!("cannot accept a connection: {problem}");
+                    log::warn(format_args!("cannot accept a connection: {problem}"));
                 }
                 connections.pop_front().inspect(AbortHandle::abort);
                 sleep(RETRY_DELAY).await;

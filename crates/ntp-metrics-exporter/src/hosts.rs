@@ -17,7 +17,8 @@ use std::time::Duration;
 use hyper::Request;
 use hyper::header::HOST;
 use tokio::time::Instant;
-use tracing::warn;
+
+use crate::log;
 
 /// Minimum interval of log lines about refused names: any page that a user visits can cause them.
 const LOG_INTERVAL: Duration = Duration::from_secs(3600);
@@ -83,9 +84,9 @@ impl Hosts {
         let recently = |at: Instant| now.duration_since(at) < LOG_INTERVAL;
         if !self.logged.get().is_some_and(recently) {
             self.logged.set(Some(now));
-            warn!(
+            log::warn(format_args!(
                 "request for host name \"{shown}\" refused (see [observability] metrics-exporter-hosts)"
-            );
+            ));
         }
     }
 }

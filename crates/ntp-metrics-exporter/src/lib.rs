@@ -69,7 +69,6 @@ use ntp_config::ObservabilityConfig;
 use ntp_udp::signals;
 use tokio::net::TcpListener;
 use tokio::task::LocalSet;
-use tracing::{info, warn};
 
 pub use cli::command;
 pub use families::{OBSERVATION, OWN};
@@ -169,7 +168,7 @@ async fn run(address: SocketAddr, service: Rc<Service>) {
 async fn serve(address: SocketAddr, service: Rc<Service>) {
     let listener = listen(address).await;
     if let Err(problem) = sd_notify::notify(&[sd_notify::NotifyState::Ready]) {
-        warn!("cannot notify the service manager: {problem}");
+        log::warn(format_args!("cannot notify the service manager: {problem}"));
     }
     connections::serve(listener, service).await;
 }
@@ -195,15 +194,17 @@ async fn listen(address: SocketAddr) -> TcpListener {
         match bind(address).await {
             Ok(listener) => {
                 let address = listener.local_addr().unwrap_or(address);
-                info!("starting ntp-metrics-exporter on http://{address}/");
+                log::info(format_args!(
+                    "starting ntp-metrics-exporter on http://{address}/"
+                ));
                 return listener;
             }
             Err(problem) => {
                 if logged.replace(problem.kind()) != Some(problem.kind()) {
-                    warn!(
+                    log::warn(format_args!(
                         "cannot listen on {address}: {problem} (see [observability] metrics-exporter-listen); trying again every {} s",
                         RETRY_INTERVAL.as_secs()
-                    );
+                    ));
                 }
                 tokio::time::sleep(RETRY_INTERVAL).await;
             }

@@ -1,49 +1,70 @@
 //! Log of the exporter: standard output, or the file of `log-path-metrics-exporter`, in the format
-//! of the daemon.
+//! of the daemon. It has a message now and then, so it needs no library.
 
-use std::fmt;
-use std::io::{self, IsTerminal};
-use std::sync::Mutex;
+use std::fmt::{self, Write as _};
+use std::fs::File;
+use std::io::{self, IsTerminal, Write as _};
+use std::sync::OnceLock;
 
 use ntp_config::{LogLevel, ObservabilityConfig};
-use tracing::Level;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use ntp_types::escape::Escaped;
+use ntp_types::event::{LineStart, Severity};
 
-struct Utc;
+/// One for the process, because all tasks log.
+static OUTPUT: OnceLock<Output> = OnceLock::new();
 
-impl FormatTime for Utc {
-    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let text = ntp_os_clock::realtime().to_string();
-        // Truncates nanoseconds to microseconds.
-        let micros = text.len().saturating_sub(4);
-        write!(writer, "{}Z", text.get(..micros).unwrap_or(&text))
-    }
+#[derive(Debug)]
+struct Output {
+    level: LogLevel,
+    start: LineStart,
+    /// Standard output without one.
+    file: Option<File>,
 }
 
 /// Starts logging; a file is opened for appending.
 pub(crate) fn start(config: &ObservabilityConfig) -> io::Result<()> {
-    let level = match config.log_level.unwrap_or_default() {
-        LogLevel::Trace => Level::TRACE,
-        LogLevel::Debug => Level::DEBUG,
-        LogLevel::Info => Level::INFO,
-        LogLevel::Warn => Level::WARN,
-        LogLevel::Error => Level::ERROR,
-    };
-    let (writer, is_terminal) = match &config.log_path_metrics_exporter {
-        Some(path) => {
-            let file = ntp_files::append(path)?;
-            (BoxMakeWriter::new(Mutex::new(file)), false)
-        }
-        None => (BoxMakeWriter::new(io::stdout), io::stdout().is_terminal()),
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_timer(Utc)
-        .with_target(false)
-        .with_ansi(config.ansi_colors.unwrap_or(is_terminal))
-        .with_writer(writer)
-        .init();
+    let path = config.log_path_metrics_exporter.as_deref();
+    let file = path.map(ntp_files::append).transpose()?;
+    let to_stdout = file.is_none();
+    let start = LineStart::for_output(
+        config.ansi_colors,
+        to_stdout && io::stdout().is_terminal(),
+        to_stdout && ntp_files::stdout_is_journal(),
+    );
+    // A second call in the same process changes nothing.
+    let _ = OUTPUT.set(Output {
+        level: config.log_level.unwrap_or_default(),
+        start,
+        file,
+    });
     Ok(())
+}
+
+/// Logs a fault that the exporter works around.
+pub(crate) fn warn(message: fmt::Arguments<'_>) {
+    write(Severity::Warning, message);
+}
+
+/// Logs normal operation.
+pub(crate) fn info(message: fmt::Arguments<'_>) {
+    write(Severity::Info, message);
+}
+
+fn write(severity: Severity, message: fmt::Arguments<'_>) {
+    let Some(output) = OUTPUT.get() else {
+        return;
+    };
+    if LogLevel::from(severity) > output.level {
+        return;
+    }
+    let mut line = output.start.line(severity, ntp_os_clock::realtime());
+    // Writing to a string cannot fail.
+    let _ = Escaped::line(&mut line).write_fmt(message);
+    line.push('\n');
+    // There is no place to report that the log cannot be written. A file is in append mode, where
+    // one call writes a whole line.
+    let _ = match &output.file {
+        Some(file) => { file }.write_all(line.as_bytes()),
+        None => io::stdout().write_all(line.as_bytes()),
+    };
 }

@@ -12,9 +12,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tracing::{info, warn};
-
 use crate::history::History;
+use crate::log;
 
 /// Interval of writing the file.
 pub(crate) const SAVE_INTERVAL: Duration = Duration::from_secs(600);
@@ -65,7 +64,9 @@ impl Store {
             Err(error) => format!("not set aside: {error}"),
         };
         let path = path.display();
-        warn!("history of the status page not restored from {path}: {problem}; {outcome}");
+        log::warn(format_args!(
+            "history of the status page not restored from {path}: {problem}; {outcome}"
+        ));
         empty()
     }
 
@@ -77,19 +78,19 @@ impl Store {
         let failed = match write(path, history) {
             Ok(()) => {
                 if self.failed {
-                    info!(
+                    log::info(format_args!(
                         "history of the status page saved to {} again",
                         path.display()
-                    );
+                    ));
                 }
                 false
             }
             Err(error) => {
                 if !self.failed {
                     let path = path.display();
-                    warn!(
+                    log::warn(format_args!(
                         "history of the status page not saved to {path}: {error} (see [observability] metrics-exporter-history-path)"
-                    );
+                    ));
                 }
                 true
             }

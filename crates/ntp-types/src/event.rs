@@ -26,9 +26,11 @@ use crate::source::SourceName;
 mod engine;
 #[macro_use]
 mod daemon;
+mod line;
 mod reason;
 mod text;
 
+pub use line::LineStart;
 pub use reason::{
     Cause, ClockFault, InvalidMeasurement, KeyExchangeError, KeyExchangeFailure, KissCode,
     LeapHandling, MeasurementOutcome, Rejection, RemovalReason, Restriction, SampleRefusal,

@@ -1,0 +1,57 @@
+//! What precedes the message on a line of a log.
+
+use core::fmt::Write as _;
+
+use ntp_time::SystemTime;
+
+use super::Severity;
+
+/// What precedes the messages of a log.
+///
+/// Time and level have the layout of upstream: UTC with microseconds, and the level in five columns.
+/// The journal of systemd has times and levels of its own: it is told the level as in sd-daemon(3),
+/// so that `journalctl -p warning` works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineStart {
+    /// Time and level.
+    Plain,
+    /// The same in the colours of a terminal.
+    Coloured,
+    /// The level for the journal.
+    Journal,
+}
+
+impl LineStart {
+    /// Returns what suits the output, if the configuration does not ask for colours.
+    pub fn for_output(colors: Option<bool>, is_terminal: bool, is_journal: bool) -> Self {
+        match colors.unwrap_or(is_terminal) {
+            true => Self::Coloured,
+            false if is_journal => Self::Journal,
+            false => Self::Plain,
+        }
+    }
+
+    /// Begins a line.
+    pub fn line(self, severity: Severity, time: SystemTime) -> String {
+        let (level, color, priority) = match severity {
+            Severity::Error => ("ERROR", 31, 3),
+            Severity::Warning => (" WARN", 33, 4),
+            Severity::Info => (" INFO", 32, 6),
+            Severity::Debug => ("DEBUG", 34, 7),
+        };
+        let time = time.to_string();
+        // Truncates nanoseconds to microseconds.
+        let time = time.get(..time.len().saturating_sub(4)).unwrap_or(&time);
+        let mut line = String::new();
+        // Writing to a string cannot fail.
+        let _ = match self {
+            Self::Plain => write!(line, "{time}Z {level} "),
+            Self::Coloured => write!(
+                line,
+                "\u{1b}[2m{time}Z\u{1b}[0m \u{1b}[{color}m{level}\u{1b}[0m "
+            ),
+            Self::Journal => write!(line, "<{priority}>"),
+        };
+        line
+    }
+}
