@@ -21,8 +21,10 @@ pub(crate) const DIRECTORY: &str = "history";
 /// program sets every few seconds makes so many entries.
 const MAX_FILE_SIZE: u64 = 32 << 20;
 
-/// How much of the end of a file is read to continue it, in octets: more than the longest entry.
-const TAIL: u64 = 256 << 10;
+/// How much of the end of a file is read to continue it, in octets: at first enough for a usual
+/// entry, because memory that a read once needed stays with the process; at last more than the
+/// longest.
+const TAILS: [u64; 4] = [4 << 10, 16 << 10, 64 << 10, 256 << 10];
 
 /// Number of entries that wait while the disk does not answer: a day. The oldest are dropped.
 const MAX_WAITING: usize = 96;
@@ -146,13 +148,15 @@ impl HistoryFiles {
         let mut months = months(&self.directory)?;
         months.sort();
         while let Some((_, path)) = months.pop() {
-            let tail = read_tail(&path)?;
-            let text = String::from_utf8_lossy(&tail);
-            let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            for line in whole.lines().rev() {
-                let mut chain = Chain::default();
-                if chain.read(line).is_ok() {
-                    return Ok(chain);
+            for tail in TAILS {
+                let tail = read_tail(&path, tail)?;
+                let text = String::from_utf8_lossy(&tail);
+                let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+                for line in whole.lines().rev() {
+                    let mut chain = Chain::default();
+                    if chain.read(line).is_ok() {
+                        return Ok(chain);
+                    }
                 }
             }
         }
@@ -188,21 +192,27 @@ fn months(directory: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(months)
 }
 
-fn read_tail(path: &Path) -> io::Result<Vec<u8>> {
+fn read_tail(path: &Path, length: u64) -> io::Result<Vec<u8>> {
     let mut file = RegularFile::open(path)?.into_file();
-    let start = file.metadata()?.len().saturating_sub(TAIL);
+    let start = file.metadata()?.len().saturating_sub(length);
     file.seek(SeekFrom::Start(start))?;
     let mut tail = Vec::new();
-    file.take(TAIL).read_to_end(&mut tail)?;
+    file.take(length).read_to_end(&mut tail)?;
     Ok(tail)
 }
 
 /// Removes the beginning of a line that has no end.
 fn cut_torn_line(path: &Path, file: &File) -> io::Result<()> {
-    let tail = read_tail(path)?;
-    let torn = tail.iter().rev().take_while(|it| **it != b'\n').count() as u64;
+    let mut torn = 0;
+    for tail in TAILS {
+        let tail = read_tail(path, tail)?;
+        torn = tail.iter().rev().take_while(|it| **it != b'\n').count();
+        if torn < tail.len() {
+            break;
+        }
+    }
     if torn > 0 {
-        file.set_len(file.metadata()?.len().saturating_sub(torn))?;
+        file.set_len(file.metadata()?.len().saturating_sub(torn as u64))?;
     }
     Ok(())
 }
@@ -288,10 +298,14 @@ mod tests {
         write(&mut HistoryFiles::new(directory.path(), 400), entries(0, 3));
         let whole = text(directory.path());
         let (_, path) = months(&directory.path().join(DIRECTORY)).unwrap().remove(0);
+        let long = "x".repeat(100_000);
         for torn in [1, 30, 64, 100] {
-            fs::write(&path, &whole[..whole.len() - torn]).unwrap();
-            write(&mut HistoryFiles::new(directory.path(), 400), entries(5, 1));
-            assert_eq!(faults(&text(directory.path())), 0, "{torn}");
+            for more in ["", &long] {
+                let begun = &whole[..whole.len() - torn];
+                fs::write(&path, format!("{begun}{more}")).unwrap();
+                write(&mut HistoryFiles::new(directory.path(), 400), entries(5, 1));
+                assert_eq!(faults(&text(directory.path())), 0, "{torn}");
+            }
         }
     }
 
