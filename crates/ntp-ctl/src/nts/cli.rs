@@ -25,10 +25,11 @@ pub(crate) enum Action {
     Check {
         /// Host name or address of the key exchange server, with an optional port
         host: String,
-        /// Trust the certificate authorities in this file (PEM), too
-        #[arg(long, value_name = "FILE")]
-        ca: Option<PathBuf>,
-        /// Trust no certificate authorities but those in the file of `--ca`
+        /// Trust the certificate authorities in this file (PEM), or in the files of this directory,
+        /// too; may be repeated
+        #[arg(long, value_name = "PATH")]
+        ca: Vec<PathBuf>,
+        /// Trust no certificate authorities but those of `--ca`
         #[arg(long, requires = "ca")]
         no_system_authorities: bool,
         /// NTP version to ask for, 4 or 5, or `auto`: what a server chooses that knows both
@@ -61,7 +62,7 @@ impl Action {
             host,
             authorities: Authorities {
                 system: !no_system_authorities,
-                paths: ca.as_slice(),
+                paths: ca,
             },
             version: *version,
             srv: *srv,

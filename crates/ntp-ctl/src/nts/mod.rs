@@ -23,7 +23,6 @@ mod report;
 mod text;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use ntp_config::{Address, NTP_PORT, NTS_KE_PORT};
@@ -136,7 +135,7 @@ fn perform(
             report.problem = Some(Problem::of_exchange(
                 &failure,
                 address,
-                check.authorities.paths.first().map(PathBuf::as_path),
+                check.authorities.paths,
             ));
             return Ok(report);
         }
@@ -147,11 +146,7 @@ fn perform(
         .and_then(|addresses| query(result, &addresses, &mut client, &mut report));
     // The time of a server with an invalid certificate is a hint about the local clock.
     if let Some(failure) = validity_failure {
-        let mut problem = Problem::of_exchange(
-            &failure,
-            address,
-            check.authorities.paths.first().map(PathBuf::as_path),
-        );
+        let mut problem = Problem::of_exchange(&failure, address, check.authorities.paths);
         if let Ok(measurement) = &measurement {
             let offset = measurement.offset.as_seconds_f64();
             problem.compare_clocks(&report.certificates, clock, offset);

@@ -1,6 +1,6 @@
 //! Classes of problems, with exit codes and advice.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use ntp_config::Address;
 use ntp_nts_ke::failure::{Failure as KeFailure, Stage};
@@ -151,7 +151,7 @@ impl Problem {
     pub(super) fn of_exchange(
         failure: &KeFailure,
         address: &Address,
-        authority: Option<&Path>,
+        authorities: &[PathBuf],
     ) -> Self {
         let (host, port) = (&address.host.to_string(), address.port);
         let (class, advice) = match failure {
@@ -200,7 +200,7 @@ impl Problem {
             ),
             KeFailure::UnknownIssuer(_) | KeFailure::BadSignature(_) => (
                 Class::Issuer,
-                issuer_advice(authority),
+                issuer_advice(authorities),
             ),
             KeFailure::AuthorityAsServer | KeFailure::NoCertificate | KeFailure::Certificate(_) => (
                 Class::Certificate,
@@ -255,17 +255,21 @@ fn name_advice(names: &[String], host: &str) -> String {
 }
 
 /// Returns what to do if no trusted authority signed the certificate.
-fn issuer_advice(authority: Option<&Path>) -> String {
-    match authority {
-        None => "For a private authority, use --ca FILE with its certificate (PEM), and certificate-authority in \
-                 [[source]]. For a public one, update the certificates of this system (package ca-certificates), or have the \
-                 operator send the complete chain."
-            .into(),
-        Some(path) => format!(
-            "Not signed by the authority in {}. Check the file, and that the server sends its intermediate certificates.",
-            path.display()
-        ),
+fn issuer_advice(authorities: &[PathBuf]) -> String {
+    if authorities.is_empty() {
+        return "For a private authority, use --ca FILE with its certificate (PEM), and certificate-authority in \
+                [[source]]. For a public one, update the certificates of this system (package ca-certificates), or have the \
+                operator send the complete chain."
+            .into();
     }
+    let paths: Vec<_> = authorities
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    format!(
+        "Not signed by an authority in {}. Check the files, and that the server sends its intermediate certificates.",
+        paths.join(" or ")
+    )
 }
 
 impl NtpFailure {

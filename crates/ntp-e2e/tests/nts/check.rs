@@ -166,7 +166,11 @@ fn certificate_problems_are_reported_with_a_remedy() {
     let ca = ca(&authority);
 
     check(4460, &[]).fails_with(9, "issuer", &["CN=an authority for tests", "--ca"]);
-    let outcome = check(4461, &[&ca]);
+    // An authority of somebody else beside the right one, and alone.
+    let other_authority = Authority::new();
+    let other = self::ca(&other_authority);
+    check(4460, &[&other]).fails_with(9, "issuer", &["Not signed by an authority in"]);
+    let outcome = check(4461, &[&other, &ca]);
     let address = host.v6().to_string();
     outcome.fails_with(
         6,
