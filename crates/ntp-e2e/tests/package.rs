@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             // Builds the package and installs Debian from the network: takes minutes.
             scenario!(the_package_installs_upgrades_and_purges_cleanly_on_debian).slow(),
             scenario!(the_rpm_package_installs_upgrades_and_leaves_nothing).slow(),
+            scenario!(the_files_for_other_programs_work_with_them).slow(),
         ],
     )
 }
@@ -84,6 +85,12 @@ fn the_files_around_the_daemon_are_valid() {
         .arg(&module)
         .arg("-f")
         .arg(package.join("selinux/ntpd_rs.fc")));
+    run(Command::new("python3")
+        .args([
+            "-c",
+            "import sys, xml.dom.minidom as m; m.parse(sys.argv[1])",
+        ])
+        .arg(package.join("firewalld/nts-ke.xml")));
     run(Command::new("systemd-sysusers")
         .arg("--dry-run")
         .arg(package.join("sysusers.d/ntpd-rs.conf")));
@@ -219,6 +226,28 @@ fn the_package_installs_upgrades_and_purges_cleanly_on_debian() {
     assert_eq!(left, "", "files are left");
     let (user_is_left, _) = root.sh("getent passwd ntpd-rs ntpd-rs-observe");
     assert!(!user_is_left);
+}
+
+/// OpenRC, cloud-init and firewalld of Debian, with the files that the package has for them.
+fn the_files_for_other_programs_work_with_them() {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let root = Root::make(directory.path(), "adduser,init-system-helpers");
+    let package = debian::package("deb");
+    std::fs::copy(package, directory.path().join("ntpd-rs.deb")).expect("the package is copied");
+    let script = include_str!("foreign_programs.sh");
+    std::fs::write(directory.path().join("script"), script).expect("it is written");
+    let programs = "openrc cloud-init firewalld netbase procps";
+    root.must(&format!(
+        "apt-get update -q; apt-get install -qy --no-install-recommends {programs} /ntpd-rs.deb"
+    ));
+    let mut inside = Command::new("unshare");
+    inside.args(["--mount", "--net", "--pid", "--fork", "--kill-child"]);
+    inside.arg("chroot").arg(directory.path());
+    inside.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    let output = run(inside.args(["sh", "/script"]));
+    for program in ["firewalld", "cloud-init", "OpenRC"] {
+        assert!(output.contains(&format!("{program} works")), "{output}");
+    }
 }
 
 /// With Debian's rpm, whose database does not know Debian's packages.
