@@ -76,25 +76,36 @@ impl Socket {
 
     fn explain(&self, error: &io::Error) -> String {
         let path = self.path.display();
+        let log = where_to_look();
         let advice = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
-                "The daemon is not running, or could not create the socket. \
-                 Check `systemctl status ntpd-rs`\nand `journalctl -u ntpd-rs`."
+                format!("The daemon is not running, or could not create the socket.\n{log}")
             }
             ErrorKind::PermissionDenied => {
                 "Access to the socket requires the permissions that `mode` in [control] sets (0o666: everyone),\n\
                  and access to its directory."
+                    .to_owned()
             }
-            ErrorKind::TimedOut => {
+            ErrorKind::TimedOut => format!(
                 "The daemon runs, but does not respond: it is stopped (SIGSTOP) or hangs.\n\
-                 Check `journalctl -u ntpd-rs`, and restart it."
-            }
-            _ => "",
+                 {log} Then restart it."
+            ),
+            _ => String::new(),
         };
         format!(
             "Could not connect to the daemon at {path}: {error}\n\n{advice}\n\n{}",
             self.origin
         )
+    }
+}
+
+/// Error message part that names the state and the log of the service.
+pub(crate) fn where_to_look() -> &'static str {
+    // As sd_booted(3); others have OpenRC, procd or a container.
+    if Path::new("/run/systemd/system").is_dir() {
+        "Check `systemctl status ntpd-rs` and `journalctl -u ntpd-rs`."
+    } else {
+        "Check the log of the service ntpd-rs."
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use ntp_control_api::metrics::prometheus_text;
 use ntp_control_api::observation::{self, FetchError, ReadError, State};
 
-use crate::connect::{self, no_configuration};
+use crate::connect::{self, no_configuration, where_to_look};
 use crate::console::{Console, Failure};
 use crate::output_format::Format;
 use crate::status_text;
@@ -136,7 +136,8 @@ impl Socket {
             ErrorKind::NotFound | ErrorKind::NotADirectory => {
                 let mut advice = self.about_the_path();
                 advice.push(format!(
-                    "The daemon is not running, or could not create the socket.{SYSTEMD}"
+                    "The daemon is not running, or could not create the socket.\n{}",
+                    where_to_look()
                 ));
                 advice
             }
@@ -146,7 +147,8 @@ impl Socket {
                 advice
             }
             ErrorKind::ConnectionRefused => vec![format!(
-                "Stale socket: the daemon that created it is no longer running.{SYSTEMD}"
+                "Stale socket: the daemon that created it is no longer running.\n{}",
+                where_to_look()
             )],
             ErrorKind::PermissionDenied => vec![
                 "Access to the socket requires the permissions that `observation-permissions` in\n\
@@ -184,8 +186,6 @@ impl Socket {
         std::fs::metadata(&self.path).is_ok_and(|metadata| metadata.file_type().is_socket())
     }
 }
-
-const SYSTEMD: &str = "\nCheck `systemctl status ntpd-rs` and `journalctl -u ntpd-rs`.";
 
 #[cfg(test)]
 mod tests {

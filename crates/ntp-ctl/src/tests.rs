@@ -170,7 +170,7 @@ fn a_missing_socket_is_reported_with_its_path() {
     );
     assert!(outcome.err.starts_with(&begin), "{}", outcome.err);
     assert!(
-        outcome.err.contains("systemctl status ntpd-rs"),
+        outcome.err.contains(connect::where_to_look()),
         "{}",
         outcome.err
     );
