@@ -117,6 +117,12 @@ const ATTACKS: &[Attack] = &[
         Reported,
     ),
     attack(
+        "a worker frees much memory",
+        Some(Profile::Serving),
+        frees_much_memory,
+        Worked,
+    ),
+    attack(
         "a worker starts a thread",
         Some(Profile::Serving),
         |_| thread::Builder::new().spawn(|| {}).is_ok(),
@@ -196,6 +202,11 @@ fn reads(home: &Path, file: &str) -> bool {
 
 fn writes(home: &Path, file: &str) -> bool {
     fs::write(home.join(file), "x").is_ok()
+}
+
+fn frees_much_memory(_: &Path) -> bool {
+    let blocks: Vec<Vec<u8>> = (0..64).map(|_| Vec::with_capacity(100 << 10)).collect();
+    std::hint::black_box(&blocks).len() == 64
 }
 
 fn opens_socket(_: &Path) -> bool {
