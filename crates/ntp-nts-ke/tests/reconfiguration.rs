@@ -113,6 +113,22 @@ fn a_failed_change_is_reported_and_leaves_the_endpoint_unchanged() {
 }
 
 #[test]
+fn an_address_that_does_not_exist_yet_is_listened_on() {
+    let authority = Authority::new();
+    for address in ["192.0.2.77:0", "[2001:db8::77]:0"] {
+        let bound = Bound::bind(vec![EndpointConfig {
+            listen: address.parse().unwrap(),
+            ..endpoint(vec![authority.good()])
+        }]);
+        match bound {
+            Ok(bound) if bound.addresses().count() == 1 => {}
+            Ok(bound) => assert_eq!(bound.without_ipv6().len(), 1, "{address}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[test]
 fn a_wildcard_beside_a_single_address_has_its_own_policy() {
     let authority = Authority::new();
     let path = authority.path();

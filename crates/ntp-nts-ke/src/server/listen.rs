@@ -5,6 +5,9 @@
 //! belong to one user at the time of binding. They have the option just then, so that no other
 //! program can share the port. A daemon that changes its user must therefore change the owner of
 //! its sockets, too (`fchown`), or it can never bind an address beside them.
+//!
+//! An address need not exist yet, as for [time](ntp_udp::ServerSocket): interfaces get their addresses
+//! after they appear, and those of IPv6 are checked for duplicates first.
 
 use std::io;
 use std::net::TcpListener;
@@ -59,9 +62,13 @@ fn open(address: ListenAddress, only_ipv6: bool, share: bool) -> io::Result<TcpL
     choose_path(socket.as_fd(), address, &path)?;
     // Lingering connections of an earlier run must not block the port.
     sockopt::set_socket_reuseaddr(&socket, true)?;
-    if address.is_ipv6() {
+    // A kernel without the option serves the addresses that exist.
+    let _ = if address.is_ipv6() {
         sockopt::set_ipv6_v6only(&socket, only_ipv6)?;
-    }
+        sockopt::set_ipv6_freebind(&socket, true)
+    } else {
+        sockopt::set_ip_freebind(&socket, true)
+    };
     if share {
         sockopt::set_socket_reuseport(&socket, true)?;
     }
