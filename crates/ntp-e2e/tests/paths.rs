@@ -9,10 +9,11 @@ use ntp_e2e::binaries::Program;
 use ntp_e2e::certificates::Authority;
 use ntp_e2e::daemon::{Daemon, Setup};
 use ntp_e2e::harness::{self, Arena};
+use ntp_e2e::log_event::LogEvent;
 use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::{Observation, Source};
 use ntp_e2e::process::Process;
-use ntp_e2e::{peers, scenario};
+use ntp_e2e::{peers, scenario, wait};
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
             scenario!(requests_have_the_address_of_their_source),
             scenario!(a_missing_device_is_reported_and_used_when_it_appears),
             scenario!(time_and_keys_are_served_behind_each_device_and_behind_one_that_appears_late),
+            scenario!(a_device_that_is_made_again_is_used_again),
         ],
     )
 }
@@ -202,4 +204,143 @@ fn time_and_keys_are_served_behind_each_device_and_behind_one_that_appears_late(
         assert_eq!(code, Some(0), "{text}");
     }
     assert_eq!(daemon.stop().code(), Some(0));
+}
+
+/// A host that uses and serves a network behind a device, `eth1`, which comes and goes.
+struct Rebinding {
+    arrangement: Arrangement,
+    authority: Authority,
+    setup: Setup,
+    daemon: Daemon,
+}
+
+impl Rebinding {
+    /// Events and addresses of what is served by the name of the device.
+    const NAMED: [(&str, &str); 2] = [
+        ("server_started", "0.0.0.0:123%eth1"),
+        // An address that appears later than the device.
+        ("ke_server_started", "10.77.0.9:4460%eth1"),
+    ];
+    /// The same by an alternative name.
+    const BY_ALTERNATIVE: (&str, &str) = ("server_started", "0.0.0.0:1123%uplink");
+
+    fn new() -> Self {
+        let arrangement = Arrangement::new();
+        let authority = Authority::new();
+        (arrangement.client).ip("link property add dev eth1 altname uplink");
+        let certificate = authority.issue("eth1", &[SECOND.to_string()]);
+        let bind = "bind-device = \"eth1\"";
+        let setup = Setup::new(1)
+            .unsteered()
+            .synchronization("local-stratum = 10")
+            .server_with(&arrangement.server().to_string(), bind)
+            .with(&format!("[[server]]\nlisten = \"0.0.0.0:123\"\n{bind}"))
+            .with("[[server]]\nlisten = \"0.0.0.0:1123\"\nbind-device = \"uplink\"")
+            .with(&certificate.ke_server_section("10.77.0.9:4460", bind));
+        let daemon = setup.start(Some(&arrangement.client));
+        Self {
+            arrangement,
+            authority,
+            setup,
+            daemon,
+        }
+    }
+
+    fn ip(&self, arguments: &str) {
+        self.arrangement.client.ip(arguments);
+    }
+
+    fn make_device(&self) {
+        self.arrangement.networks[1].attach(&self.arrangement.client, "eth1", SECOND);
+        self.ip("link property add dev eth1 altname uplink");
+    }
+
+    /// Number of events at an address.
+    fn count(&self, (event, address): (&str, &str)) -> usize {
+        let events = self.daemon.process.events(event);
+        let at_address = |event: &&LogEvent| event.field("address") == address;
+        events.iter().filter(at_address).count()
+    }
+
+    fn wait_for(&self, event: (&str, &str), count: usize) {
+        wait::until(LIMIT, &format!("{event:?} number {count}"), || {
+            (self.count(event) >= count).then_some(())
+        });
+    }
+
+    /// Asserts that the device is served and used, both after they were started `count` times.
+    fn assert_works(&mut self, count: usize) {
+        for event in Self::NAMED {
+            self.wait_for(event, count);
+        }
+        let (_, text) = self.setup.ntp_ctl(&["servers"]);
+        assert!(!text.contains("not served"), "{text}");
+        let peer = &self.arrangement.servers[1];
+        wait::until_slowly(LIMIT, "keys and an authenticated reply", || {
+            let mut check = self.setup.command(Some(peer), Program::Ctl);
+            check
+                .args(["nts", "check", "10.77.0.9", "--no-system-authorities"])
+                .arg("--ca")
+                .arg(self.authority.path());
+            let (code, _) = Process::spawn("ntp-ctl nts check", check).outcome();
+            (code == Some(0)).then_some(())
+        });
+        let source = self.source();
+        (self.daemon).wait_until(LIMIT, "the source", |it| answers(it, &source));
+    }
+
+    /// Applies `changes`, and asserts that what has the name of the device waits for it then.
+    fn assert_waits_after(&mut self, changes: &[&str]) {
+        let waiting = Self::NAMED.map(|(_, address)| ("server_waiting", address));
+        let before = waiting.map(|event| self.count(event));
+        changes.iter().for_each(|it| self.ip(it));
+        for (event, count) in waiting.into_iter().zip(before) {
+            self.wait_for(event, count + 1);
+        }
+        let (_, text) = self.setup.ntp_ctl(&["servers"]);
+        for (_, address) in Self::NAMED {
+            assert!(text.contains(&format!("{address}: not served")), "{text}");
+        }
+        let source = self.source();
+        (self.daemon).wait_until(LIMIT, "an unreachable source", |it| !answers(it, &source));
+    }
+
+    fn source(&self) -> String {
+        format!("{}:123%eth1", self.arrangement.server())
+    }
+}
+
+fn a_device_that_is_made_again_is_used_again() {
+    let mut rebinding = Rebinding::new();
+    let peer = &rebinding.arrangement.servers[1];
+    let _time = peers::test_server(peer, peer.v4(), 0.0);
+    rebinding.assert_works(1);
+    rebinding.wait_for(Rebinding::BY_ALTERNATIVE, 1);
+
+    rebinding.assert_waits_after(&["link delete eth1"]);
+    rebinding.wait_for(("server_waiting", Rebinding::BY_ALTERNATIVE.1), 1);
+    // A reload changes nothing of it, but reports it once more.
+    let (code, text) = rebinding.setup.ntp_ctl(&["reload"]);
+    assert_eq!(code, Some(0), "{text}");
+    rebinding.make_device();
+    rebinding.assert_works(2);
+    rebinding.wait_for(Rebinding::BY_ALTERNATIVE, 2);
+
+    // Whether the daemon sees the moment without the device or not.
+    rebinding.ip("link delete eth1");
+    rebinding.make_device();
+    rebinding.assert_works(3);
+    rebinding.wait_for(Rebinding::BY_ALTERNATIVE, 3);
+
+    // What the alternative name means is the same.
+    rebinding.assert_waits_after(&["link set eth1 down", "link set eth1 name eth2"]);
+    rebinding.ip("link set eth2 name eth1");
+    rebinding.ip("link set eth1 up");
+    rebinding.assert_works(4);
+    assert_eq!(rebinding.count(Rebinding::BY_ALTERNATIVE), 3);
+    for (event, address) in Rebinding::NAMED {
+        assert_eq!(rebinding.count((event, address)), 4, "{address}");
+        assert!(rebinding.count(("server_waiting", address)) <= 4);
+    }
+    assert_eq!(rebinding.daemon.stop().code(), Some(0));
 }

@@ -6,17 +6,17 @@ use std::net::{AddrParseError, IpAddr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Size of a name with its terminating zero (`IFNAMSIZ` of Linux).
-const NAME_SIZE: usize = 16;
-
 /// The name of a network interface or of a VRF: 1 to 15 bytes, as the kernel allows.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InterfaceName {
     /// The name, then zeros: at least one, which ends the C string.
-    bytes: [u8; NAME_SIZE],
+    bytes: [u8; Self::SIZE],
 }
 
 impl InterfaceName {
+    /// Size of a name with its terminating zero (`IFNAMSIZ` of Linux).
+    pub const SIZE: usize = 16;
+
     /// Validates a name.
     ///
     /// # Errors
@@ -25,13 +25,13 @@ impl InterfaceName {
     pub fn new(name: &str) -> Result<Self, InvalidInterfaceName> {
         let forbidden = |byte: u8| byte <= b' ' || byte == b'/' || byte == b':' || byte == 0x7f;
         if name.is_empty()
-            || name.len() >= NAME_SIZE
+            || name.len() >= Self::SIZE
             || matches!(name, "." | "..")
             || name.bytes().any(forbidden)
         {
             return Err(InvalidInterfaceName);
         }
-        let mut bytes = [0; NAME_SIZE];
+        let mut bytes = [0; Self::SIZE];
         bytes[..name.len()].copy_from_slice(name.as_bytes());
         Ok(Self { bytes })
     }
@@ -43,7 +43,7 @@ impl InterfaceName {
     }
 
     /// Returns the name with its terminating zeros.
-    pub const fn as_c_bytes(&self) -> &[u8] {
+    pub const fn as_c_bytes(&self) -> &[u8; Self::SIZE] {
         &self.bytes
     }
 }

@@ -11,7 +11,7 @@
 //! | [`Inbox`], [`Outbox`] | datagrams received and sent in batches, in reused memory |
 //! | [`TimestampingGuard`] | keeps the kernel's timestamping enabled |
 //! | [`local_addresses`], [`AddressMonitor`] | the machine's addresses, and notification of their changes |
-//! | [`lacks_ipv6`], [`lacks_device`] | why a right address cannot be listened on |
+//! | [`lacks_ipv6`], [`lacks_device`], [`has_lost_device`] | why a right address cannot be listened on, or not any more |
 //! | [`resolve`] | the addresses of a host |
 //! | [`wait`], [`signals`] | the base of an event loop: `poll(2)` and the signals that interrupt it |
 //! | [`refusals`] | system calls that the sandbox denied, caught as a signal |
@@ -55,7 +55,7 @@ pub mod wait;
 pub use client::{ClientSocket, ErrorQueue, Received};
 pub use inbox::{Arrival, Inbox};
 pub use interfaces::{AddressMonitor, local_addresses};
-pub use lacking::{lacks_device, lacks_ipv6};
+pub use lacking::{has_lost_device, lacks_device, lacks_ipv6};
 pub use options::{SocketOptions, TimestampMode};
 pub use outbox::{Outbox, Sent};
 pub use path::{PathError, choose_path};

@@ -9,13 +9,14 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use ntp_time::{NtpDuration, Stamp, StampSource, SystemTime};
-use ntp_types::path::{InterfaceName, NetworkPath};
+use ntp_types::path::{InterfaceName, ListenAddress, NetworkPath};
 
 use crate::address::RawAddress;
 use crate::cmsg::ControlBuffer;
 use crate::syscall::{self, wait_for};
 use crate::{
-    ClientSocket, ErrorQueue, PathError, Received, SocketOptions, TimestampMode, TimestampingGuard,
+    ClientSocket, ErrorQueue, PathError, Received, ServerOptions, ServerSocket, SocketOptions,
+    TimestampMode, TimestampingGuard, has_lost_device,
 };
 
 /// Ten seconds, in milliseconds: exceeded only by a hang.
@@ -278,6 +279,27 @@ fn a_missing_interface_is_an_error() {
     let error = open_by(path).unwrap_err();
     assert!(matches!(error, PathError::Device(..)), "{error}");
     assert_eq!(io::Error::from(error).raw_os_error(), Some(libc::ENODEV));
+}
+
+#[test]
+fn a_device_is_lost_if_the_name_does_not_mean_it_any_more() {
+    let at = |device: &str| ListenAddress {
+        socket: ([127, 0, 0, 1], 0).into(),
+        device: InterfaceName::new(device).ok(),
+    };
+    let bind = |address: ListenAddress| {
+        let options = ServerOptions {
+            device: address.device,
+            ..ServerOptions::default()
+        };
+        ServerSocket::bind(address.socket, &options).unwrap().0
+    };
+    let bound = bind(at("lo"));
+    assert!(!has_lost_device(bound.as_fd(), at("lo")));
+    // For the kernel, this is what a device is that has another name now.
+    assert!(has_lost_device(bound.as_fd(), at("no-such-if")));
+    let unbound = bind(at(""));
+    assert!(!has_lost_device(unbound.as_fd(), at("")));
 }
 
 /// Opens a socket to a server at 127.0.0.1.

@@ -77,6 +77,14 @@ pub(crate) fn bind_to_device(
         .map_err(|error| PathError::Device(device, error))
 }
 
+/// Returns the present name of the device to which a socket is bound, with zeros at the end.
+///
+/// # Errors
+/// `ENODEV` if the device has been removed.
+pub(crate) fn bound_device(socket: BorrowedFd<'_>) -> io::Result<[u8; InterfaceName::SIZE]> {
+    syscall::option_bytes(socket, libc::SOL_SOCKET, libc::SO_BINDTODEVICE)
+}
+
 /// Sets the code point of sent packets. A socket of IPv6 may send IPv4, too.
 pub(crate) fn set_dscp(socket: BorrowedFd<'_>, family: SocketAddr, dscp: u8) -> io::Result<()> {
     if dscp == 0 {

@@ -92,6 +92,27 @@ pub(crate) fn set_option_bytes(
     Ok(())
 }
 
+/// Reads an option whose value is bytes. The rest of the result is zero.
+pub(crate) fn option_bytes<const N: usize>(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+) -> io::Result<[u8; N]> {
+    let mut value = [0; N];
+    let mut len = N as socklen_t;
+    // SAFETY: the buffer has `len` bytes and is exclusively ours during the call.
+    check(unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            name,
+            value.as_mut_ptr().cast::<c_void>(),
+            &raw mut len,
+        )
+    })?;
+    Ok(value)
+}
+
 /// Instruction of a packet filter as the kernel reads it (`sock_filter`, linux/filter.h).
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

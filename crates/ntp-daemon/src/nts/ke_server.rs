@@ -190,8 +190,9 @@ impl Pollable for KeServer {
         ended.map_or(Ok(()), |error| Err(Failure::KeyExchange(error)))
     }
 
-    /// Serves the addresses whose device has appeared.
+    /// Serves the addresses whose device has appeared, and no others behind a device.
     fn after_round(&mut self, _context: &mut Context<'_>) {
+        let lost = self.server.close_lost();
         if self.server.waiting().next().is_none() {
             return;
         }
@@ -201,6 +202,9 @@ impl Pollable for KeServer {
             log::emit(&Event::ServerFailed { error });
         }
         log_addresses(&self.server, &before);
+        for address in self.server.waiting().filter(|it| lost.contains(it)) {
+            log::emit(&Event::ServerWaiting { address });
+        }
     }
 }
 

@@ -15,7 +15,8 @@
 //!
 //! # A device that does not exist
 //! An address whose device does not exist waits for it: interfaces of VPNs and VRFs appear late, and
-//! an address that does not exist yet ends nothing either (see [`ntp_udp::ServerSocket`]).
+//! an address that does not exist yet ends nothing either (see [`ntp_udp::ServerSocket`]). A device that is
+//! removed or renamed later makes its address wait in the same way (see [`ntp_udp::has_lost_device`]).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

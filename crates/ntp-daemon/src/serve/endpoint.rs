@@ -15,7 +15,7 @@ use ntp_proto::server::{Claim, Policy, ServerView};
 use ntp_proto::wire::Version;
 use ntp_types::path::ListenAddress;
 use ntp_types::status::ServerStatus;
-use ntp_udp::ServerSocket;
+use ntp_udp::{ServerSocket, has_lost_device};
 use ntp_worker::{ExitNotice, SharedClientList, SharedCounters, Worker};
 
 use super::Listener;
@@ -157,6 +157,21 @@ impl Endpoint {
     /// Returns its sockets.
     pub(super) fn sockets(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.threads.iter().map(|thread| thread.socket.as_fd())
+    }
+
+    /// Returns whether its sockets are no longer bound to what has the name of its device now.
+    pub(super) fn has_lost_device(&self) -> bool {
+        // They were bound together.
+        let first = self.sockets().next();
+        first.is_some_and(|socket| has_lost_device(socket, self.address))
+    }
+
+    /// Returns the address as configured, with the present policy.
+    pub(super) fn listener(&self) -> Listener {
+        Listener {
+            policy: (*self.policy).clone(),
+            ..self.listener.clone()
+        }
     }
 
     /// Returns whether this endpoint fits `listener` in all but its policy.

@@ -165,26 +165,45 @@ impl Servers {
         self.waiting.iter().map(|listener| listener.address)
     }
 
-    /// Serves those of the waiting addresses whose device has appeared. Called in every round: a new
-    /// interface begins one, and an attempt costs three system calls.
-    fn open_waiting(&mut self, driver: &mut Driver) {
-        for listener in core::mem::take(&mut self.waiting) {
-            let address = listener.address;
-            let opened =
-                Bound::bind_beside(&self.endpoints, vec![listener]).and_then(|mut bound| {
-                    self.waiting.append(&mut bound.waiting);
-                    if bound.is_empty() {
-                        return Ok(());
-                    }
-                    driver.log_missing(bound.missing().iter().copied());
-                    self.add(bound, driver.claim().1, &mut crate::seed)?;
-                    log::emit(&Event::ServerStarted { address });
-                    Ok(())
-                });
-            if let Err(error) = opened {
-                let error = error.to_string();
-                log::emit(&Event::ServerFailed { error });
+    /// Serves those of the waiting addresses whose device has appeared, and moves those to the device
+    /// of their name whose device was removed or renamed. Called in every round: a change of an
+    /// interface begins one, an attempt costs three system calls, and a check one.
+    fn follow_devices(&mut self, driver: &mut Driver) {
+        let waiting = core::mem::take(&mut self.waiting);
+        let lost = self.endpoints.extract_if(.., |it| it.has_lost_device());
+        let lost: Vec<_> = lost.collect();
+        for mut endpoint in lost {
+            if let Err(problem) = endpoint.stop() {
+                log_failure(&problem);
             }
+            let listener = endpoint.listener();
+            // Closes its sockets, which might be in the way of the new ones.
+            drop(endpoint);
+            self.open_again(listener, false, driver);
+        }
+        for listener in waiting {
+            self.open_again(listener, true, driver);
+        }
+    }
+
+    /// Serves an address if its device exists, else lets it wait, which is logged unless it
+    /// `waited` before. An address that fails otherwise is not tried again.
+    fn open_again(&mut self, listener: Listener, waited: bool, driver: &mut Driver) {
+        let address = listener.address;
+        let opened = Bound::bind_beside(&self.endpoints, vec![listener]).and_then(|mut bound| {
+            if waited {
+                self.waiting.append(&mut bound.waiting);
+            }
+            let opens = !bound.endpoints.is_empty();
+            driver.log_missing(bound.missing().iter().copied());
+            self.add(bound, driver.claim().1, &mut crate::seed)?;
+            if opens {
+                log::emit(&Event::ServerStarted { address });
+            }
+            Ok(())
+        });
+        if let Err(problem) = opened {
+            log_failure(&problem);
         }
     }
 
@@ -392,14 +411,20 @@ impl Pollable for Servers {
         self.identify(context.driver)
     }
 
-    /// Publishes the claim, the reference IDs and the cookie keys.
+    /// Follows the devices of its addresses, and publishes the claim, the reference IDs and the cookie
+    /// keys.
     fn after_round(&mut self, context: &mut Context<'_>) {
-        self.open_waiting(context.driver);
+        self.follow_devices(context.driver);
         let (_, claim) = context.driver.claim();
         self.publish(claim);
         self.publish_reference_ids(context.driver.reference_ids());
         self.update_keyset();
     }
+}
+
+fn log_failure(problem: &ServeError) {
+    let error = problem.to_string();
+    log::emit(&Event::ServerFailed { error });
 }
 
 #[cfg(test)]

@@ -34,6 +34,8 @@ pub(super) enum EndpointChange {
     Change(EndpointConfig, Certificates),
     /// It is a new endpoint.
     Add(EndpointConfig, TcpListener, Certificates),
+    /// It listens again, with another socket: that of before is shut down.
+    Listen(ListenAddress, TcpListener),
 }
 
 /// All endpoints, on the server's thread.
@@ -105,15 +107,20 @@ impl Endpoints {
                 }
                 EndpointChange::Add(config, listener, certificates) => {
                     certificates.report(&*self.shared.on_event);
-                    let listener = tokio::net::TcpListener::from_std(listener)?;
                     let address = config.address();
                     let endpoint = Endpoint::new(config, certificates, Rc::clone(&self.shared));
-                    let accept = tokio::task::spawn_local(Rc::clone(&endpoint).accept(listener));
                     self.open.push(OpenEndpoint {
                         address,
+                        accept_task: accept(&endpoint, listener)?,
                         endpoint,
-                        accept_task: accept.abort_handle(),
                     });
+                }
+                EndpointChange::Listen(address, listener) => {
+                    if let Some(mut open) = take(&mut before, address) {
+                        open.accept_task.abort();
+                        open.accept_task = accept(&open.endpoint, listener)?;
+                        self.open.push(open);
+                    }
                 }
             }
         }
@@ -133,6 +140,13 @@ impl Endpoints {
         let published = self.certificates.lock();
         *published.unwrap_or_else(PoisonError::into_inner) = in_use.collect();
     }
+}
+
+/// Starts a task that accepts connections.
+fn accept(endpoint: &Rc<Endpoint>, listener: TcpListener) -> io::Result<AbortHandle> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let task = tokio::task::spawn_local(Rc::clone(endpoint).accept(listener));
+    Ok(task.abort_handle())
 }
 
 fn take(endpoints: &mut Vec<OpenEndpoint>, address: ListenAddress) -> Option<OpenEndpoint> {

@@ -39,7 +39,7 @@ use std::time::Duration;
 use ntp_proto::nts::exchange::{COOKIES_PER_RESPONSE, ServerPolicy};
 use ntp_proto::nts::{Cookie, SessionKeys};
 use ntp_types::path::{InterfaceName, ListenAddress};
-use ntp_udp::{lacks_device, lacks_ipv6};
+use ntp_udp::{has_lost_device, lacks_device, lacks_ipv6};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
@@ -192,13 +192,8 @@ impl PreparedEndpoint {
         self,
         others: impl Iterator<Item = (&'a EndpointConfig, &'a TcpListener)>,
     ) -> Result<Result<OpenEndpoint, Self>, StartError> {
-        let config = &self.config;
-        let others = others.filter(|(other, _)| overlap(config, other));
-        let beside: Vec<_> = others.map(|(_, listener)| listener).collect();
-        let listener = match listen::listen(config.address(), config.only_ipv6, &beside) {
-            Ok(listener) => listener,
-            Err(error) if lacks_device(config.address(), &error) => return Ok(Err(self)),
-            Err(error) => return Err(StartError::Listen(config.address(), error)),
+        let Some(listener) = listen_beside(&self.config, others)? else {
+            return Ok(Err(self));
         };
         let certificates = self.certificates.map_err(StartError::Certificate)?;
         Ok(Ok((self.config, listener, certificates)))
@@ -344,15 +339,16 @@ impl Bound {
 #[derive(Debug)]
 struct EndpointHandle {
     config: EndpointConfig,
-    /// A duplicate of the listening socket.
-    listener: TcpListener,
+    /// A duplicate of the listening socket; `None` while the device does not exist to which it was
+    /// bound. The thread keeps the certificates then, which might not be readable any more.
+    listener: Option<TcpListener>,
 }
 
 impl EndpointHandle {
     fn new(config: &EndpointConfig, listener: &TcpListener) -> io::Result<Self> {
         Ok(Self {
             config: config.clone(),
-            listener: listener.try_clone()?,
+            listener: Some(listener.try_clone()?),
         })
     }
 
@@ -362,9 +358,13 @@ impl EndpointHandle {
             certificates,
         } = prepared;
         let certificates = certificates.map_err(StartError::Certificate)?;
-        // Whether the wildcard accepts IPv4 was fixed when it was bound.
+        let only_ipv6 = match self.listener {
+            // Whether the wildcard accepts IPv4 was fixed when it was bound.
+            Some(_) => self.config.only_ipv6,
+            None => config.only_ipv6,
+        };
         self.config = EndpointConfig {
-            only_ipv6: self.config.only_ipv6,
+            only_ipv6,
             ..config
         };
         Ok(EndpointChange::Change(self.config.clone(), certificates))
@@ -406,8 +406,7 @@ impl Server {
         };
         // Closed first: a new endpoint may need the address, for example as part of a wildcard.
         for endpoint in self.endpoints.extract_if(.., |it| !is_wanted(it)) {
-            // Fails if the socket is closed already.
-            let _ = rustix::net::shutdown(&endpoint.listener, rustix::net::Shutdown::Both);
+            endpoint.listener.as_ref().into_iter().for_each(shut_down);
         }
         for wanted in prepared {
             let address = wanted.config.address();
@@ -431,9 +430,7 @@ impl Server {
 
     /// Opens an endpoint; `None` if it waits for its device.
     fn add(&mut self, wanted: PreparedEndpoint) -> Result<Option<EndpointChange>, StartError> {
-        let others = self.endpoints.iter();
-        let others = others.map(|endpoint| (&endpoint.config, &endpoint.listener));
-        let (config, listener, certificates) = match wanted.open(others)? {
+        let (config, listener, certificates) = match wanted.open(self.listeners())? {
             Ok(endpoint) => endpoint,
             Err(waiting) => {
                 self.waiting.push(waiting);
@@ -445,34 +442,77 @@ impl Server {
         Ok(Some(EndpointChange::Add(config, listener, certificates)))
     }
 
+    /// Endpoints that listen, with their sockets.
+    fn listeners(&self) -> impl Iterator<Item = (&EndpointConfig, &TcpListener)> {
+        let endpoints = self.endpoints.iter();
+        endpoints.filter_map(|it| Some((&it.config, it.listener.as_ref()?)))
+    }
+
     /// Addresses that are not served before their device exists.
     pub fn waiting(&self) -> impl Iterator<Item = ListenAddress> {
-        self.waiting.iter().map(|it| it.config.address())
+        let lost = self.endpoints.iter().filter(|it| it.listener.is_none());
+        let lost = lost.map(|it| it.config.address());
+        lost.chain(self.waiting.iter().map(|it| it.config.address()))
+    }
+
+    /// Closes the sockets whose device was removed or renamed. Returns their addresses, which wait for
+    /// a device of that name.
+    pub fn close_lost(&mut self) -> Vec<ListenAddress> {
+        let mut lost = Vec::new();
+        for EndpointHandle { config, listener } in &mut self.endpoints {
+            let address = config.address();
+            if let Some(listener) = listener.take_if(|it| has_lost_device(it.as_fd(), address)) {
+                shut_down(&listener);
+                lost.push(address);
+            }
+        }
+        lost
     }
 
     /// Opens those of the waiting endpoints whose device has appeared. Returns what failed; these
     /// are not tried again.
     pub fn open_waiting(&mut self) -> Vec<StartError> {
-        let keep = |it: &EndpointHandle| EndpointChange::Keep(it.config.address());
-        let mut changes: Vec<_> = self.endpoints.iter().map(keep).collect();
-        let (before, mut errors) = (changes.len(), Vec::new());
-        for waiting in core::mem::take(&mut self.waiting) {
-            match self.add(waiting) {
-                Ok(change) => changes.extend(change),
-                Err(error) => errors.push(error),
-            }
+        let all = 0..self.endpoints.len();
+        let mut results: Vec<_> = all.map(|index| self.listen_again(index)).collect();
+        let mut is_kept = results.iter().map(Result::is_ok);
+        self.endpoints.retain(|_| is_kept.next() != Some(false));
+        let waiting = core::mem::take(&mut self.waiting);
+        let added = waiting.into_iter().map(|it| self.add(it));
+        results.extend(added.filter_map(Result::transpose));
+        if results
+            .iter()
+            .all(|it| matches!(it, Ok(EndpointChange::Keep(_))))
+        {
+            return Vec::new();
         }
-        if changes.len() > before {
-            // If the thread has ended, the owner learns it from the descriptor.
-            let _ = self.commands.send(Command::SetEndpoints(changes));
-        }
+        let mut errors = Vec::new();
+        let changes = results.into_iter();
+        let changes = changes.filter_map(|it| it.map_err(|error| errors.push(error)).ok());
+        let changes = Command::SetEndpoints(changes.collect());
+        // If the thread has ended, the owner learns it from the descriptor.
+        let _ = self.commands.send(changes);
         errors
+    }
+
+    /// Binds an endpoint whose socket was closed, if its device exists.
+    fn listen_again(&mut self, index: usize) -> Result<EndpointChange, StartError> {
+        let EndpointHandle { config, listener } = &self.endpoints[index];
+        let address = config.address();
+        let opened = match listener {
+            Some(_) => None,
+            None => listen_beside(config, self.listeners())?,
+        };
+        let Some(opened) = opened else {
+            return Ok(EndpointChange::Keep(address));
+        };
+        self.endpoints[index].listener = Some(opened.try_clone().map_err(StartError::System)?);
+        Ok(EndpointChange::Listen(address, opened))
     }
 
     /// Addresses it listens on.
     pub fn addresses(&self) -> impl Iterator<Item = ListenAddress> {
-        let endpoints = self.endpoints.iter();
-        endpoints.filter_map(|it| it.config.address_of(&it.listener).ok())
+        let listeners = self.listeners();
+        listeners.filter_map(|(config, listener)| config.address_of(listener).ok())
     }
 
     /// Counts of connections by outcome.
@@ -509,6 +549,27 @@ impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.exit_reader.as_fd()
     }
+}
+
+/// Binds an address beside those of `others`; `None` if its device does not exist.
+fn listen_beside<'a>(
+    config: &EndpointConfig,
+    others: impl Iterator<Item = (&'a EndpointConfig, &'a TcpListener)>,
+) -> Result<Option<TcpListener>, StartError> {
+    let address = config.address();
+    let others = others.filter(|(other, _)| overlap(config, other));
+    let beside: Vec<_> = others.map(|(_, listener)| listener).collect();
+    match listen::listen(address, config.only_ipv6, &beside) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if lacks_device(address, &error) => Ok(None),
+        Err(error) => Err(StartError::Listen(address, error)),
+    }
+}
+
+/// Ends the thread's accepting of connections.
+fn shut_down(listener: &TcpListener) {
+    // Fails if the socket is closed already.
+    let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
 }
 
 /// Whether both endpoints get connections to one address and port.
