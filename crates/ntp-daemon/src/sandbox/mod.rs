@@ -61,7 +61,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Once, OnceLock};
 use std::thread::{self, JoinHandle};
 
-use ntp_config::{ClockKind, Config, Loaded, SandboxMode, build};
+use ntp_config::{Config, Loaded, SandboxMode, build};
 use ntp_types::event::{Event, Restriction};
 use ntp_udp::refusals::{self, Refusal};
 
@@ -136,14 +136,7 @@ pub fn enter(loaded: &Loaded, mode: SandboxMode, sockets: &[BorrowedFd<'_>]) -> 
     }
     privileges::drop_to(
         &config.sandbox.user,
-        privileges::Needs {
-            // Without a source, too: one may be added later.
-            clock: matches!(config.clock.kind, ClockKind::System),
-            low_ports: config
-                .servers
-                .iter()
-                .any(|server| server.listen.port() < 1024),
-        },
+        privileges::Needs::of(config),
         privileges::Owned {
             state: config.state.directory.as_deref(),
             sockets,

@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::unistd::{User, fchown, initgroups, setresgid, setresuid};
+use ntp_config::{ClockKind, Config};
 use ntp_files::Entry;
 use ntp_types::event::{Event, Restriction};
 use rustix::process::geteuid;
@@ -32,6 +33,16 @@ pub(super) struct Needs {
 }
 
 impl Needs {
+    pub(super) fn of(config: &Config) -> Self {
+        let time = config.servers.iter().map(|server| server.listen);
+        let keys = config.nts_ke_servers.iter().map(|server| server.listen);
+        Self {
+            // Without a source, too: one may be added later.
+            clock: matches!(config.clock.kind, ClockKind::System),
+            low_ports: time.chain(keys).any(|address| address.port() < 1024),
+        }
+    }
+
     fn capabilities(self) -> CapabilitySet {
         let mut kept = CapabilitySet::empty();
         kept.set(CapabilitySet::SYS_TIME, self.clock);
@@ -177,4 +188,29 @@ fn keep_only(kept: CapabilitySet) -> rustix::io::Result<()> {
 /// Drops all capabilities of the calling thread.
 pub(super) fn drop_all() -> rustix::io::Result<()> {
     keep_only(CapabilitySet::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn low_ports_of_time_and_of_keys_need_their_capability() {
+        let time = |port| format!("[[server]]\nlisten = \"0.0.0.0:{port}\"\n");
+        let keys = |port| {
+            format!(
+                "[[nts-ke-server]]\nlisten = \"0.0.0.0:{port}\"\n\
+                 certificate-chain-path = \"/a\"\nprivate-key-path = \"/b\"\n"
+            )
+        };
+        for (text, needed) in [
+            (time(123), true),
+            (time(1123), false),
+            (time(1123) + &keys(443), true),
+            (time(1123) + &keys(4460), false),
+        ] {
+            let (config, _) = ntp_config::parse(&text, "ntp.toml").unwrap();
+            assert_eq!(Needs::of(&config).low_ports, needed, "{text}");
+        }
+    }
 }
