@@ -170,10 +170,13 @@ fn hooks_pass_on_what_their_clients_state() {
     assert_eq!(hooks.run("ifupdown", &interface("stop", "lo"), &[]), none);
 
     let provider = [("PPP_IFACE", "ppp0"), ("NTP_SERVERS", "192.0.2.1")];
-    let calls = hooks.run("ip-up.d/ppp", &provider, &[]);
-    assert_eq!(calls, ["dhcp -- ppp0 192.0.2.1"]);
-    assert_eq!(hooks.run("ip-up.d/ppp", &provider[..1], &[]), none);
-    assert_eq!(hooks.run("ip-down.d/ppp", &[], &["ppp0"]), ["dhcp -- ppp0"]);
+    for family in ["ip", "ipv6"] {
+        let [up, down] = ["up", "down"].map(|event| format!("{family}-{event}.d/ppp"));
+        let calls = hooks.run(&up, &provider, &[]);
+        assert_eq!(calls, ["dhcp -- ppp0 192.0.2.1"]);
+        assert_eq!(hooks.run(&up, &provider[..1], &[]), none);
+        assert_eq!(hooks.run(&down, &[], &["ppp0"]), ["dhcp -- ppp0"]);
+    }
 
     let links = hooks.directory.path().join("links");
     let argument = links.display().to_string();
