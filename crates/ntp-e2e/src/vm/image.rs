@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -85,6 +86,14 @@ pub(super) static CLOCKS: Platform = Platform {
     emulator: Some("qemu"),
 };
 
+/// Point-to-point links, which Debian's kernel for virtual machines lacks.
+pub(super) static PPP: Platform = Platform {
+    kernel: "linux-devices",
+    modules: &["slhc", "ppp_generic", "ppp_async"],
+    options: &["-machine", "pc"],
+    emulator: None,
+};
+
 impl Platform {
     /// A command that runs the emulator.
     pub(super) fn emulator(&self) -> Command {
@@ -141,6 +150,9 @@ impl Platform {
 /// Tools of this machine that busybox lacks or has in part (netem, namespaces).
 const TOOLS: [&str; 2] = ["/sbin/tc", "/sbin/ip"];
 
+/// The package of pppd below `target/arena`.
+const PPP_PACKAGE: &str = "ppp";
+
 /// The system emulator.
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -162,6 +174,13 @@ pub fn clocks_missing() -> Option<String> {
     missing()
         .or_else(|| absent([phc_ctl()]))
         .or_else(|| missing_on(&CLOCKS))
+}
+
+/// Returns why virtual machines with point-to-point links cannot run here, or `None` if they can.
+pub fn ppp_missing() -> Option<String> {
+    missing()
+        .or_else(|| absent([arena(PPP_PACKAGE).join("usr/sbin/pppd")]))
+        .or_else(|| missing_on(&PPP))
 }
 
 fn missing_on(platform: &Platform) -> Option<String> {
@@ -239,6 +258,44 @@ fn stripped(program: &Path) -> Vec<u8> {
         read(place.path())
     } else {
         read(program)
+    }
+}
+
+/// Adds pppd with its configuration, and what its scripts need: `sh` and `run-parts` as in Debian.
+pub(super) fn add_ppp(archive: &mut Archive) {
+    let package = arena(PPP_PACKAGE);
+    for directory in ["etc", "usr/bin"] {
+        add_tree(archive, &package, Path::new(directory));
+    }
+    for (source, place) in [
+        (package.join("usr/sbin/pppd"), "/usr/sbin/pppd"),
+        ("/bin/dash".into(), "/usr/bin/dash"),
+        ("/bin/run-parts".into(), "/usr/bin/run-parts"),
+    ] {
+        archive.file(place, 0o755, &stripped(&source));
+        for library in libraries_of(&source) {
+            archive.file(&library, 0o755, &read(Path::new(&library)));
+        }
+    }
+}
+
+/// Adds the files below `root` that are in `directory`.
+fn add_tree(archive: &mut Archive, root: &Path, directory: &Path) {
+    archive.directory(&directory.to_string_lossy());
+    let entries = match fs::read_dir(root.join(directory)) {
+        Ok(entries) => entries.flatten(),
+        Err(error) => panic!("cannot read {}: {error}", directory.display()),
+    };
+    for entry in entries {
+        let place = directory.join(entry.file_name());
+        match entry.metadata() {
+            Ok(kind) if kind.is_dir() => add_tree(archive, root, &place),
+            Ok(kind) => {
+                let mode = kind.permissions().mode() & 0o777;
+                archive.file(&place.to_string_lossy(), mode, &read(&entry.path()));
+            }
+            Err(error) => panic!("cannot read {}: {error}", place.display()),
+        }
     }
 }
 

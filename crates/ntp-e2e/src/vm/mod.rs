@@ -45,7 +45,7 @@ use crate::log_event::LogEvent;
 use crate::process::Process;
 use cpio::Archive;
 use image::Platform;
-pub use image::{clocks_missing, missing};
+pub use image::{clocks_missing, missing, ppp_missing};
 pub use lan::Lan;
 pub use report::{Record, Report};
 
@@ -93,6 +93,14 @@ impl Guest {
         self
     }
 
+    /// Gives it point-to-point links: pppd, and the scripts of its package.
+    #[must_use]
+    pub fn with_ppp(mut self) -> Self {
+        self.platform = &image::PPP;
+        image::add_ppp(&mut self.overlay);
+        self
+    }
+
     /// Gives it a disk for its own state, see [`Machine::save`].
     #[must_use]
     pub fn with_snapshots(mut self) -> Self {
@@ -110,6 +118,13 @@ impl Guest {
     #[must_use]
     pub fn binary_file(mut self, path: &str, contents: &[u8]) -> Self {
         self.overlay.file(path, 0o644, contents);
+        self
+    }
+
+    /// Adds a file that can be executed.
+    #[must_use]
+    pub fn executable(mut self, path: &str, contents: &[u8]) -> Self {
+        self.overlay.file(path, 0o755, contents);
         self
     }
 

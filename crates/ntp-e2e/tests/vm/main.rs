@@ -9,6 +9,7 @@ mod disruptions;
 mod faults;
 mod leap;
 mod power;
+mod ppp;
 mod steering;
 mod vrf;
 
@@ -32,7 +33,7 @@ const NOON_DATE: &str = "2026-06-15T12:00:00";
 const NOISE: f64 = 20e-6;
 
 fn main() -> ExitCode {
-    use {apparmor::*, disruptions::*, faults::*, leap::*, power::*, steering::*, vrf::*};
+    use {apparmor::*, disruptions::*, faults::*, leap::*, power::*, ppp::*, steering::*, vrf::*};
     harness::run(
         Arena::VirtualMachines,
         &[
@@ -54,6 +55,7 @@ fn main() -> ExitCode {
             scenario!(a_returning_interface_is_used_at_once).slow(),
             scenario!(saved_state_survives_power_losses).slow(),
             scenario!(servers_with_one_address_in_two_vrfs_are_two_sources).slow(),
+            scenario!(time_servers_of_pppd_come_and_go_with_the_link).slow(),
             scenario!(a_paused_machine_resynchronises_among_chronyd_neighbours).slow(),
         ],
     )
