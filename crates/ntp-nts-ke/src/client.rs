@@ -184,7 +184,8 @@ impl Attempt {
         let host = Host::parse(request.host).map_err(|_| bad_host())?;
         let own_name = server_name(&host).ok_or_else(bad_host)?;
         let trust = Trust::load(request.authorities).map_err(Failure::Trust)?;
-        // Reading our own files does not count for the resolver.
+        drop(provider());
+        // Our own files and libraries do not count for the resolver.
         self.stage.1 = monotonic();
         let services = self.services(&host, request)?;
         if services.targets.is_empty() {

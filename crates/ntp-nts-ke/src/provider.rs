@@ -10,7 +10,7 @@
 //! If several are enabled, the last one in this table is used, so that a feature can be added to the
 //! default ones. NTS packets are no TLS: their AEADs are in `ntp-proto`, the same for all providers.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
 
@@ -30,9 +30,14 @@ pub fn is_fips() -> bool {
     provider().fips()
 }
 
-/// Returns the provider.
+/// The provider, made once: OpenSSL reads its configuration and its modules, and rustls-openssl
+/// generates a key of each group to see whether OpenSSL has it.
+static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| Arc::new(selected()));
+
+/// Returns the provider. The first call may take a tenth of a second, if its library has to be
+/// initialised.
 pub fn provider() -> Arc<CryptoProvider> {
-    Arc::new(selected())
+    Arc::clone(&PROVIDER)
 }
 
 #[allow(
@@ -77,6 +82,12 @@ mod tests {
             // Depends on the version of the library.
             _ => assert!(!groups.contains(&hybrid) || groups.first() == Some(&hybrid)),
         }
+    }
+
+    /// With OpenSSL, each status of the daemon generated a key of each group.
+    #[test]
+    fn the_provider_is_made_once() {
+        assert!(Arc::ptr_eq(&provider(), &provider()));
     }
 
     #[test]
