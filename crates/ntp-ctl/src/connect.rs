@@ -101,8 +101,13 @@ impl Socket {
 
 /// Error message part that names the state and the log of the service.
 pub(crate) fn where_to_look() -> &'static str {
-    // As sd_booted(3); others have OpenRC, procd or a container.
-    if Path::new("/run/systemd/system").is_dir() {
+    // As sd_booted(3).
+    where_to_look_with(Path::new("/run/systemd/system").is_dir())
+}
+
+/// The same for a machine with or without systemd; others have OpenRC, procd or a container.
+const fn where_to_look_with(systemd: bool) -> &'static str {
+    if systemd {
         "Check `systemctl status ntpd-rs` and `journalctl -u ntpd-rs`."
     } else {
         "Check the log of the service ntpd-rs."
@@ -150,5 +155,16 @@ pub(crate) fn to_failure(error: &CallError) -> Failure {
     match error {
         CallError::Refused(error) => Failure::Refused(text, error.name(), error.parameters()),
         _ => Failure::Error(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tools_of_systemd_are_named_where_it_runs() {
+        assert!(where_to_look_with(true).contains("systemctl"));
+        assert!(!where_to_look_with(false).contains("ctl"));
     }
 }

@@ -17,6 +17,8 @@ pub(crate) const TIMED_OUT: u8 = 124;
 pub(crate) const NOT_SYNCHRONIZED: u8 = 75;
 /// `trial`: the daemons contradict each other. After the codes of `nts check`.
 pub(crate) const CONTRADICTION: u8 = 17;
+/// `validate`: the daemon starts, but the settings contradict each other.
+pub(crate) const INCONSISTENT: u8 = 18;
 /// EX_CONFIG of `sysexits.h`.
 pub(crate) const CONFIG: u8 = 78;
 
@@ -38,6 +40,10 @@ pub const CODES: &[(&str, &str)] = &[
         "`nts check`: the part of NTS that failed; `ntp-ctl nts check --help` lists the codes.",
     ),
     ("17", "`trial`: the daemons contradict each other."),
+    (
+        "18",
+        "`validate`: the daemon starts with this configuration, but it will not work as intended.",
+    ),
     ("75", "`bound`, `trial`: the clock is not synchronised."),
     ("78", "`force-sync`: invalid configuration."),
     (

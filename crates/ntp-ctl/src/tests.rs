@@ -170,7 +170,7 @@ fn a_missing_socket_is_reported_with_its_path() {
     );
     assert!(outcome.err.starts_with(&begin), "{}", outcome.err);
     assert!(
-        outcome.err.contains(connect::where_to_look()),
+        outcome.err.contains("ntpd-rs`.") || outcome.err.contains("service ntpd-rs."),
         "{}",
         outcome.err
     );
@@ -337,10 +337,15 @@ fn exit_codes_are_those_of_the_table() {
     let bad = directory.0.join("bad.toml");
     fs::write(&bad, "[clok]\n").unwrap();
     let bad = bad.to_str().unwrap();
+    let lonely = directory.0.join("lonely.toml");
+    fs::write(&lonely, "[[source]]\nmode = \"server\"\naddress = \"a\"\n").unwrap();
+    let lonely = lonely.to_str().unwrap();
     let mut seen = std::collections::BTreeSet::new();
     for (arguments, code) in [
         (&["validate", "-c", &good][..], 0),
         (&["validate", "-c", bad], 1),
+        (&["validate", "-c", lonely], 18),
+        (&["validate", "-c", lonely, "--json"], 18),
         (&["statsu"], 2),
         (&["tracking", "-f", "prometheus", "-c", &good], 2),
         (&["source", "add", "a", "prefer", "-c", &good], 2),

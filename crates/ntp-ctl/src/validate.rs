@@ -26,20 +26,20 @@ pub(crate) fn run(
     let Some(problems) = problems else {
         return result;
     };
-    let reason = match &result {
-        Err(Failure::Error(text) | Failure::Diagnostics(text)) => Some(text),
-        _ => None,
+    let failure = match result {
+        Ok(()) => None,
+        Err(Failure::Error(text) | Failure::Diagnostics(text)) => Some((exit::FAILURE, text)),
+        Err(Failure::WithExitCode { exit_code, text }) => Some((exit_code, text)),
+        Err(other) => return Err(other),
     };
+    let reason = failure.as_ref().map(|(_, text)| text);
     console.print_json(&json!({
-        "done": result.is_ok(), "reason": reason, "problems": problems,
+        "done": reason.is_none(), "reason": reason, "problems": problems,
     }))?;
-    result.map_err(|failure| match failure {
-        Failure::Error(text) | Failure::Diagnostics(text) => Failure::Reported {
-            exit_code: exit::FAILURE,
-            text,
-        },
-        other => other,
-    })
+    match failure {
+        Some((exit_code, text)) => Err(Failure::Reported { exit_code, text }),
+        None => Ok(()),
+    }
 }
 
 /// Where problems go: to standard error as text, or into the JSON.
@@ -119,16 +119,18 @@ fn check(config: Option<&Path>, report: &mut Report<'_, '_>) -> Result<(), Failu
     for diagnostic in &unsupported {
         report.add(diagnostic);
     }
-    if !findings.iter().all(Finding::is_acceptable) {
-        return Err(Failure::Error(
-            "The configuration can be loaded, but will not work as intended: see above".into(),
-        ));
-    }
     if !unsupported.is_empty() {
         return Err(Failure::Error(
             "The configuration is valid, but this build of ntpd-rs does not support all of it: see above"
                 .into(),
         ));
+    }
+    if !findings.iter().all(Finding::is_acceptable) {
+        return Err(Failure::WithExitCode {
+            exit_code: exit::INCONSISTENT,
+            text: "The configuration can be loaded, but will not work as intended: see above"
+                .into(),
+        });
     }
     report.console.message("Config looks good");
     Ok(())

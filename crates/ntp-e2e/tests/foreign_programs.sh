@@ -71,5 +71,12 @@ rc-service ntpd-rs stop
 await fails rc-service ntpd-rs status
 fails pgrep -x ntp-daemon
 echo "no key" >>/etc/ntpd-rs/ntp.toml
-fails rc-service ntpd-rs start
+fails rc-service ntpd-rs start 2>/run/said
+grep -q "Could not load configuration" /run/said
+fails pgrep -x ntp-daemon
+# Nor with a configuration that ntp-ctl cannot read.
+rm -r /etc/ntpd-rs/ntp.toml
+mkdir /etc/ntpd-rs/ntp.toml
+fails rc-service ntpd-rs start 2>/run/said
+grep -q "Could not load configuration" /run/said
 echo "OpenRC works"
