@@ -1,7 +1,8 @@
 //! UDP sockets for a time daemon: every datagram with the time at which the kernel saw it.
 //!
 //! This is one of the two crates that may contain `unsafe`; it is in the private modules `syscall`
-//! and `mmsg` and, a few lines each, in [`wait`], [`signals`], [`refusals`] and [`peer`]. Addresses
+//! and `mmsg` and, a few lines each, in [`wait`],
+//! [`signals`], [`refusals`], [`allocator`] and [`peer`]. Addresses
 //! and control messages are parsed as plain bytes, in safe code that checks every length.
 //!
 //! | item | purpose |
@@ -14,6 +15,7 @@
 //! | [`lacks_ipv6`], [`lacks_device`], [`has_lost_device`] | why a right address cannot be listened on, or not any more |
 //! | [`resolve`] | the addresses of a host |
 //! | [`wait`], [`signals`] | the base of an event loop: `poll(2)` and the signals that interrupt it |
+//! | [`allocator`] | the heap of all threads |
 //! | [`refusals`] | system calls that the sandbox denied, caught as a signal |
 //! | [`peer`] | credentials of the peer of a Unix socket |
 //! | [`Shortcoming`] | an optional facility that this system lacks |
@@ -27,6 +29,7 @@
 //! [`AsFd`](std::os::fd::AsFd) for the caller's event loop.
 
 mod address;
+pub mod allocator;
 mod ancillary;
 mod client;
 mod cmsg;

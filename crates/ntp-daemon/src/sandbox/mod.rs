@@ -53,16 +53,16 @@ mod privileges;
 mod profile;
 
 use std::fs::{self, DirBuilder};
-use std::hint;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Once, OnceLock};
+use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 
-use ntp_config::{Config, Loaded, SandboxMode, build};
+use ntp_config::{Config, Loaded, SandboxMode};
 use ntp_types::event::{Event, Restriction};
+use ntp_udp::allocator;
 use ntp_udp::refusals::{self, Refusal};
 
 use crate::log;
@@ -129,6 +129,7 @@ pub fn raise_permitted_capabilities() {
 /// If the process was started by root and cannot change to the configured user. In the mode
 /// `Enforce`, also if there is no such user, or if any other restriction fails.
 pub fn enter(loaded: &Loaded, mode: SandboxMode, sockets: &[BorrowedFd<'_>]) -> io::Result<()> {
+    allocator::share_one_heap();
     let config = &loaded.config;
     let strict = Strictness::of(mode);
     if let Some(directory) = &config.state.directory {
@@ -255,9 +256,6 @@ pub fn confine_thread(profile: Profile) {
     let Some(confinement) = CONFINEMENT.get() else {
         return;
     };
-    if build::SERVER && profile == Profile::Serving {
-        settle_allocator();
-    }
     let strict = confinement.strict;
     let dropped = strict.check(Restriction::DropCapabilities, privileges::drop_all());
     let filters = confinement.calls.as_ref();
@@ -267,21 +265,6 @@ pub fn confine_thread(profile: Profile) {
         not_restricted(Restriction::Thread, &error);
         std::panic::resume_unwind(Box::new("the thread is not confined"));
     }
-}
-
-/// Lets the allocator of the C library decide whether it returns the memory that threads free. That
-/// of GNU decides it in the first thread that frees much, for good, and reads a file for it
-/// (`vm.overcommit_memory`), which a serving thread must not do.
-fn settle_allocator() {
-    /// Each smaller than what gets a mapping of its own (128 KiB, mallopt(3)), and together more than
-    /// is kept for later (128 KiB) beside what triggers the decision (128 KiB).
-    const BLOCKS: usize = 16;
-    const SIZE: usize = 64 << 10;
-    static SETTLED: Once = Once::new();
-    SETTLED.call_once(|| {
-        let block = |_| Vec::<u8>::with_capacity(SIZE);
-        drop(hint::black_box((0..BLOCKS).map(block).collect::<Vec<_>>()));
-    });
 }
 
 /// Logs that a restriction could not be put into force.
