@@ -1,9 +1,10 @@
 //! `[observability]`: logs, the observation socket, and the metrics exporter.
 
+use std::io::{self, IsTerminal as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use ntp_types::event::Severity;
+use ntp_types::event::{LineStart, Severity};
 use toml::de::DeValue;
 
 use crate::reader::{Context, Value};
@@ -35,6 +36,20 @@ section! {
             "metrics-exporter-history-path" "path" "`history` in the directory that systemd made (`CacheDirectory=`), else none" "File that keeps the history of the status page across restarts of the metrics exporter; at most 4 MiB. Without it, a restart clears the history.";
         metrics_exporter_hosts: Vec<String> = |cx, value| value::array(cx, value, host_name) => or(Vec::new()),
             "metrics-exporter-hosts" "array of strings" "none" "Host names under which the metrics exporter and its status page are requested, without port. Addresses, `localhost` and the name of this machine are always answered; a request for another name gets status 421, so that web pages of strangers cannot read the state (DNS rebinding).";
+    }
+}
+
+impl ObservabilityConfig {
+    /// Returns how lines of a log begin that goes to a file, or else to standard output.
+    pub fn line_start(&self, to_file: bool) -> LineStart {
+        let is_terminal = || !to_file && io::stdout().is_terminal();
+        if self.ansi_colors.unwrap_or_else(is_terminal) {
+            LineStart::Coloured
+        } else if !to_file && ntp_files::stdout_is_journal() {
+            LineStart::Journal
+        } else {
+            LineStart::Plain
+        }
     }
 }
 

@@ -112,11 +112,7 @@ pub fn main() -> ExitCode {
         .log_level
         .or(observability.log_level)
         .unwrap_or_default();
-    let log_file = match log::start(
-        level,
-        observability.log_path.as_deref(),
-        observability.ansi_colors,
-    ) {
+    let log_file = match log::start(level, observability) {
         Ok(log) => log,
         Err(problem) => {
             let path = observability
@@ -146,6 +142,9 @@ fn run(cli: Cli, loaded: Loaded, sandbox: SandboxMode, log_file: Option<&LogFile
     if let Err(problem) = signals::install() {
         return failed(log_file, &format!("cannot catch signals: {problem}"));
     }
+    // OpenSSL reads files when it is initialised, and takes a tenth of a second in FIPS mode: not
+    // when the thread of timekeeping first states it.
+    let _ = nts::provider();
     let [a, b, c, d, ..] = seed();
     let steering_key = u32::from_ne_bytes([a, b, c, d]);
     // With the initial privileges: later the socket could not be created or given to a group.

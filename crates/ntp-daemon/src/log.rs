@@ -10,12 +10,12 @@
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use ntp_config::{Loaded, LogLevel};
+use ntp_config::{Loaded, LogLevel, ObservabilityConfig};
 use ntp_history::recorder::is_recorded;
 use ntp_types::escape::Escaped;
 use ntp_types::event::{Event, LineStart, Logfmt, Prose};
@@ -232,24 +232,12 @@ pub(crate) fn emit_clock_shortcoming(shortcoming: ntp_os_clock::Shortcoming) {
 ///
 /// # Errors
 /// If the log file can't be opened.
-pub fn start(
-    level: LogLevel,
-    path: Option<&Path>,
-    colors: Option<bool>,
-) -> io::Result<Option<LogFile>> {
-    let file = path.map(LogFile::open).transpose()?;
-    let start = match file {
-        Some(_) => LineStart::for_output(colors, false, false),
-        None => LineStart::for_output(
-            colors,
-            io::stdout().is_terminal(),
-            ntp_files::stdout_is_journal(),
-        ),
-    };
+pub fn start(level: LogLevel, config: &ObservabilityConfig) -> io::Result<Option<LogFile>> {
+    let file = config.log_path.as_deref().map(LogFile::open).transpose()?;
     // A second call in the same process changes nothing.
     let _ = OUTPUT.set(Output {
         level: AtomicU8::new(level as u8),
-        start,
+        start: config.line_start(file.is_some()),
         file: file.clone(),
     });
     Ok(file)

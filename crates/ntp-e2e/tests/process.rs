@@ -82,12 +82,12 @@ fn a_daemon_whose_log_nobody_reads_ends_after_sigterm() {
 }
 
 fn the_journal_is_told_levels_and_no_times() {
-    let setup = Setup::new(1);
-    let first_line = |is_journal: bool| {
+    let setup = Setup::new(1).with_exporter_at("127.0.0.1:0");
+    let first_line = |program: Program, is_journal: bool| {
         let (reader, writer) = io::pipe().expect("a pipe");
         let stream = rustix::fs::fstat(&writer).expect("status of a pipe");
         let inode = stream.st_ino + u64::from(!is_journal);
-        let mut command = setup.command(None, Program::Daemon);
+        let mut command = setup.command(None, program);
         command.env("JOURNAL_STREAM", format!("{}:{inode}", stream.st_dev));
         command.stdout(writer).stderr(Stdio::null());
         let mut daemon = command.spawn().expect("started");
@@ -97,10 +97,15 @@ fn the_journal_is_told_levels_and_no_times() {
         daemon.wait().expect("an exit status");
         line.expect("a line").expect("text")
     };
-    let line = first_line(true);
-    assert!(line.starts_with("<6>ntp-daemon "), "{line}");
-    let line = first_line(false);
-    assert!(line.contains(" INFO ntp-daemon "), "{line}");
+    for (program, begin) in [
+        (Program::Daemon, "ntp-daemon "),
+        (Program::Exporter, "starting ntp-metrics-exporter "),
+    ] {
+        let line = first_line(program, true);
+        assert!(line.starts_with(&format!("<6>{begin}")), "{line}");
+        let line = first_line(program, false);
+        assert!(line.contains(&format!(" INFO {begin}")), "{line}");
+    }
 }
 
 fn root_without_the_user_of_the_daemon_starts_only_on_request() {

@@ -18,6 +18,8 @@
 //! [`RegularFile::metadata`] belongs to the open file and not to the path.
 #![forbid(unsafe_code)]
 
+mod stdout;
+
 use std::fs::{self, File, FileType, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::AsRawFd;
@@ -25,6 +27,8 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+
+pub use stdout::stdout_is_journal;
 
 /// Maximum size in octets of a text that people or programs write: the largest real ones, bundles
 /// of certificate authorities, have less than 1 MiB.
@@ -34,17 +38,6 @@ pub const MAX_TEXT: u64 = 16 << 20;
 const OTHERS_WRITE: u32 = 0o002;
 /// Permission of all users to read.
 const OTHERS_READ: u32 = 0o004;
-
-/// Whether standard output goes to the journal of systemd: its device and inode are those in the
-/// variable `JOURNAL_STREAM` (systemd.exec(5)). A process may inherit the variable and write
-/// elsewhere.
-pub fn stdout_is_journal() -> bool {
-    let Some(journal) = std::env::var_os("JOURNAL_STREAM") else {
-        return false;
-    };
-    let output = rustix::fs::fstat(io::stdout());
-    output.is_ok_and(|it| journal == *format!("{}:{}", it.st_dev, it.st_ino))
-}
 
 /// An open regular file.
 #[derive(Debug)]

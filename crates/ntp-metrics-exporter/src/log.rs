@@ -3,7 +3,7 @@
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, Write as _};
 use std::sync::OnceLock;
 
 use ntp_config::{LogLevel, ObservabilityConfig};
@@ -25,16 +25,10 @@ struct Output {
 pub(crate) fn start(config: &ObservabilityConfig) -> io::Result<()> {
     let path = config.log_path_metrics_exporter.as_deref();
     let file = path.map(ntp_files::append).transpose()?;
-    let to_stdout = file.is_none();
-    let start = LineStart::for_output(
-        config.ansi_colors,
-        to_stdout && io::stdout().is_terminal(),
-        to_stdout && ntp_files::stdout_is_journal(),
-    );
     // A second call in the same process changes nothing.
     let _ = OUTPUT.set(Output {
         level: config.log_level.unwrap_or_default(),
-        start,
+        start: config.line_start(file.is_some()),
         file,
     });
     Ok(())

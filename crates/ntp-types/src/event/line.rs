@@ -22,15 +22,6 @@ pub enum LineStart {
 }
 
 impl LineStart {
-    /// Returns what suits the output, if the configuration does not ask for colours.
-    pub fn for_output(colors: Option<bool>, is_terminal: bool, is_journal: bool) -> Self {
-        match colors.unwrap_or(is_terminal) {
-            true => Self::Coloured,
-            false if is_journal => Self::Journal,
-            false => Self::Plain,
-        }
-    }
-
     /// Begins a line.
     pub fn line(self, severity: Severity, time: SystemTime) -> String {
         let (level, color, priority) = match severity {
@@ -53,5 +44,36 @@ impl LineStart {
             Self::Journal => write!(line, "<{priority}>"),
         };
         line
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_starts_as_its_readers_expect() {
+        let time = SystemTime::from_nanos(1_780_315_200_123_456_789);
+        for (start, severity, expected) in [
+            (
+                LineStart::Plain,
+                Severity::Info,
+                "2026-06-01T12:00:00.123456Z  INFO ",
+            ),
+            (
+                LineStart::Plain,
+                Severity::Error,
+                "2026-06-01T12:00:00.123456Z ERROR ",
+            ),
+            (
+                LineStart::Coloured,
+                Severity::Warning,
+                "\u{1b}[2m2026-06-01T12:00:00.123456Z\u{1b}[0m \u{1b}[33m WARN\u{1b}[0m ",
+            ),
+            (LineStart::Journal, Severity::Debug, "<7>"),
+            (LineStart::Journal, Severity::Error, "<3>"),
+        ] {
+            assert_eq!(start.line(severity, time), expected);
+        }
     }
 }
