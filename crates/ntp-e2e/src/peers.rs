@@ -403,6 +403,7 @@ fn start_at(
 /// A command that runs chronyd in the foreground with this configuration, without control of the
 /// clock and without dropping privileges.
 pub(crate) fn chronyd_command(host: &Host, files: &TempDir, configuration: &str) -> Command {
+    // Not the usual name, which would tell our tools what the file is.
     let path = write_in(files, "settings", configuration);
     let mut command = process::command(Some(host), locate_program(CHRONYD));
     command.args(["-d", "-x", "-u", "root", "-f"]).arg(path);
