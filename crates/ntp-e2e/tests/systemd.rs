@@ -174,6 +174,15 @@ fn the_units_work_under_systemd() {
     machine.wait(LIMIT, "systemctl is-active -q ntpd-rs-wait.service");
     machine.must("systemctl is-active -q time-sync.target");
     machine.must("systemctl status --no-pager ntpd-rs | grep -q 'Status: \"Clock synchronised to'");
+    for (unit, begin) in [
+        ("ntpd-rs", "ntp-daemon "),
+        ("ntpd-rs-metrics", "starting ntp-metrics-exporter "),
+    ] {
+        // The journal knows the levels, and has no second time.
+        let journal = format!("journalctl -q -o cat -b -u {unit}");
+        machine.must(&format!("{journal} -p info | grep -q '^{begin}'"));
+        machine.must(&format!("! {journal} -p warning | grep -q '{begin}'"));
+    }
     machine.must("systemctl reload ntpd-rs; systemctl restart ntpd-rs");
     machine.must(&named);
     machine.must("ip link set eth0 down");
