@@ -78,7 +78,8 @@ took() {
 is_up() { ip address show dev ppp0 | grep -qF "$1"; }
 is_down() { ! ip address show dev ppp0 | grep -qF peer; }
 uses() { ntp-ctl sources --json | grep -qF "\"$1:123\""; }
-uses_none() { [ -z "$(ls /run/ntpd-rs/sources.d)" ] && ! uses 10.9.0.2 && ! uses 10.9.0.3; }
+# All sources are of the link. A failure of ntp-ctl prints something else.
+uses_none() { [ -z "$(ls /run/ntpd-rs/sources.d)" ] && [ "$(ntp-ctl sources --json)" = "[]" ]; }
 has_left() { ! [ -e "/proc/$1" ]; }
 hang_up() {
     local process=$(head -n 1 /run/ppp0.pid)
