@@ -170,12 +170,14 @@ fn hooks_pass_on_what_their_clients_state() {
     assert_eq!(hooks.run("ifupdown", &interface("stop", "lo"), &[]), none);
 
     let provider = [("PPP_IFACE", "ppp0"), ("NTP_SERVERS", "192.0.2.1")];
-    for family in ["ip", "ipv6"] {
-        let [up, down] = ["up", "down"].map(|event| format!("{family}-{event}.d/ppp"));
+    // A protocol that goes down leaves the list of the other one.
+    for (protocol, list) in [("ip", "ppp0"), ("ipv6", "ppp0-ipv6")] {
+        let [up, down] = ["up", "down"].map(|event| format!("{protocol}-{event}.d/ppp"));
         let calls = hooks.run(&up, &provider, &[]);
-        assert_eq!(calls, ["dhcp -- ppp0 192.0.2.1"]);
+        assert_eq!(calls, [format!("dhcp -- {list} 192.0.2.1")]);
         assert_eq!(hooks.run(&up, &provider[..1], &[]), none);
-        assert_eq!(hooks.run(&down, &[], &["ppp0"]), ["dhcp -- ppp0"]);
+        let calls = hooks.run(&down, &[], &["ppp0"]);
+        assert_eq!(calls, [format!("dhcp -- {list}")]);
     }
 
     let links = hooks.directory.path().join("links");

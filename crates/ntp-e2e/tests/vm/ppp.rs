@@ -32,11 +32,25 @@ unit 9
 ipv6 ::2,::1
 ";
 
+/// A `pty` of the provider that inserts what is written to a pipe into what the provider sends.
+const INSERTER: &str = "#!/bin/sh
+cat /run/inserted &
+exec nsenter -n -t $(cat /run/namespace) /usr/sbin/pppd call far
+";
+
+/// Frames (RFC 1662, all control characters escaped) with which the provider ends one protocol:
+/// Protocol-Reject (RFC 1661, section 5.7) of IPCP (0x8021) and of IPV6CP (0x8057).
+const REJECTIONS: [(&str, &[u8]); 2] = [
+    ("/run/no-ipv4", b"~\xff}#\xc0!}(M} }&\x80!}<1~"),
+    ("/run/no-ipv6", b"~\xff}#\xc0!}(M} }&\x80W\xad'~"),
+];
+
 /// The machine as Debian and its package ppp set it up, the namespace of the provider with a time
 /// server, and commands: `await SECONDS COMMAND...` repeats a command until it succeeds, `took NAME
 /// COMMAND...` reports how long that takes.
 const SETTING: &str = r#"
 mkdir -p /run/ntpd-rs /run/lock /var/log /dev/pts
+mkfifo /run/inserted
 mount -t devpts none /dev/pts
 ln -s /run /run/lock /var/
 syslogd
@@ -79,7 +93,10 @@ is_up() { ip address show dev ppp0 | grep -qF "$1"; }
 is_down() { ! ip address show dev ppp0 | grep -qF peer; }
 uses() { ntp-ctl sources --json | grep -qF "\"$1:123\""; }
 # All sources are of the link. A failure of ntp-ctl prints something else.
-uses_none() { [ -z "$(ls /run/ntpd-rs/sources.d)" ] && [ "$(ntp-ctl sources --json)" = "[]" ]; }
+uses_none() { lists && [ "$(ntp-ctl sources --json)" = "[]" ]; }
+# lists FILE...: whether these are the lists of time servers.
+lists() { [ "$(ls /run/ntpd-rs/sources.d | xargs)" = "$*" ]; }
+changes() { echo "@changes name=$1 added=$(count_events source_added) removed=$(count_events source_removed)"; }
 has_left() { ! [ -e "/proc/$1" ]; }
 hang_up() {
     local process=$(head -n 1 /run/ppp0.pid)
@@ -87,10 +104,21 @@ hang_up() {
     await 30 is_down
     await 30 has_left $process
 }
+# Without a reader it would wait forever.
+insert() { [ -n "$FAILED" ] || cat "$1" > /run/inserted; }
+dial_with_both_protocols() {
+    stop_daemon
+    start_daemon
+    await 10 ntp-ctl activity
+    /usr/bin/pon provider +ipv6 ipv6 ::1,::2 pty /etc/ppp/inserter set 'NTP_SERVERS=10.9.0.2 fe80::2%ppp0'
+    await 30 lists dhcp-ppp0-ipv6.toml dhcp-ppp0.toml
+    await 5 uses 10.9.0.2
+    await 5 uses '[fe80::2%ppp0]'
+}
 "#;
 
 /// The link before and after the start of the daemon, ended by this machine and by the provider,
-/// redialled, and with IPv6 alone.
+/// redialled, and with IPv6 alone; one of two protocols ended by the provider.
 const COURSE: &str = r#"
 start_daemon
 await 10 ntp-ctl activity
@@ -120,6 +148,16 @@ took one_with_ipv6 uses '[fe80::2%ppp0]'
 await_line 60 'event=measured source=.fe80::2%ppp0.:123 .*outcome=used'
 hang_up
 took none_after_ipv6 uses_none
+for ended in ipv4 ipv6; do
+    case $ended in ipv4) remaining=dhcp-ppp0-ipv6.toml ;; ipv6) remaining=dhcp-ppp0.toml ;; esac
+    dial_with_both_protocols
+    insert /run/no-$ended
+    took one_list_without_$ended lists $remaining
+    await_line 5 'event=control_call method=ReloadDhcpSources' 3
+    changes without_$ended
+    hang_up
+    took none_after_losing_$ended uses_none
+done
 "#;
 
 pub(crate) fn time_servers_of_pppd_come_and_go_with_the_link() {
@@ -131,6 +169,7 @@ pub(crate) fn time_servers_of_pppd_come_and_go_with_the_link() {
         .file("/etc/ntpd-rs/ntp.toml", CONFIG)
         .file("/etc/ppp/peers/provider", PROVIDER)
         .file("/etc/ppp/peers/far", FAR)
+        .executable("/etc/ppp/inserter", INSERTER.as_bytes())
         .script(&format!("TRUTH='--start {NOON} --rate 10'"))
         .script(SETTING)
         .script(COURSE);
@@ -138,11 +177,20 @@ pub(crate) fn time_servers_of_pppd_come_and_go_with_the_link() {
         let place = format!("/etc/ppp/{event}.d/ntpd-rs");
         guest = guest.executable(&place, include_bytes!("../../../../pkg/dhcp/ppp"));
     }
+    for (place, frame) in REJECTIONS {
+        guest = guest.binary_file(place, frame);
+    }
     let report = guest.run(LIMIT);
     let durations: Vec<_> = report.all("took").collect();
-    assert_eq!(durations.len(), 8);
+    assert_eq!(durations.len(), 12);
     for took in durations {
         assert!(took.number("seconds") < 5.0, "{took:?}");
+    }
+    // The servers of a protocol that ended are those of the other one: the same two sources.
+    for name in ["without_ipv4", "without_ipv6"] {
+        let changes = report.named("changes", name);
+        let counts = ["added", "removed"].map(|it| changes.number(it));
+        assert_eq!(counts, [2.0, 0.0], "{changes:?}");
     }
     assert_settled(&report, report.named("compare", "through_the_link"));
 }
