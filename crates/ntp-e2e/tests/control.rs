@@ -407,6 +407,10 @@ fn servers_of_dhcp_come_and_go_without_a_reload_of_the_configuration() {
     assert!(dhcp(&["wlan0", "127.0.0.8"]).starts_with("Written"));
     dhcp(&["eth0"]);
     assert_eq!(names(&mut client), [&*first, &*second, "127.0.0.8:123"]);
+    // It is shown where it is now.
+    let (_, shown) = setup.ntp_ctl(&["config", "show"]);
+    assert!(!shown.contains("dhcp-eth0"), "{shown}");
+    assert!(shown.contains("dhcp-wlan0"), "{shown}");
     assert!(dhcp(&["wlan0"]).contains("Source removed : 127.0.0.8:123"));
     assert_eq!(names(&mut client), [&*first, &*second]);
 

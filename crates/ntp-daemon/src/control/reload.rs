@@ -134,6 +134,8 @@ impl CommandHandler {
         let mut config = self.config.clone();
         config.set_dhcp_sources(files);
         if config.sources == self.config.sources {
+            // Another file may name them now.
+            self.config = config;
             return Ok(Ok(reply));
         }
         let sources = convert::engine_config(&config, &self.keys, None, self.startup.clock);
