@@ -20,7 +20,7 @@ use crate::value;
 section! {
     /// An address of the key exchange server.
     #[derive(Clone, Debug, PartialEq)]
-    pub struct NtsKeConfig = "nts-ke-server" [] {
+    pub struct NtsKeConfig = "nts-ke-server" [] then check {
         + place: Place = schema::place, "Start of the section.";
         + entries: Vec<Entry> = schema::entries, "Its values as the files have them, each with its place.";
         listen: SocketAddr = |cx, value| value::socket_address(cx, value, NTS_KE_PORT) => required,
@@ -65,6 +65,11 @@ section! {
         private_key_path: PathBuf = value::path => required,
             "private-key-path" "path" "required" "PEM file with the certificate's private key.";
     }
+}
+
+fn check(cx: &mut Context, server: NtsKeConfig) -> NtsKeConfig {
+    path::check_scope(cx, &server.entries, server.listen, server.device);
+    server
 }
 
 /// A port that clients accept.

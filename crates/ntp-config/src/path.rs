@@ -1,10 +1,11 @@
 //! `bind-address`, `bind-device` and `dscp`: the path of packets through this machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use ntp_types::path::{InterfaceName, NetworkPath};
 
-use crate::diagnostic::quote;
+use crate::diagnostic::{Diagnostic, quote};
+use crate::entry::Entry;
 use crate::reader::{Context, Section, Value};
 use crate::schema::{Table as _, section};
 use crate::value;
@@ -43,6 +44,29 @@ pub(crate) fn interface(cx: &mut Context, value: &Value<'_>) -> Option<Interface
             let message = format!("invalid value: interface name {}", quote(name, '"'));
             value.reject_with(cx, message, error.to_string())
         }
+    }
+}
+
+/// Refuses a scope in `listen` beside `bind-device`: the kernel would bind the socket to the number
+/// of the scope in place of the device.
+pub(crate) fn check_scope(
+    cx: &mut Context,
+    entries: &[Entry],
+    listen: SocketAddr,
+    device: Option<InterfaceName>,
+) {
+    let SocketAddr::V6(address) = listen else {
+        return;
+    };
+    let entry = entries.iter().find(|entry| entry.key == "listen");
+    if let (Some(_), Some(entry), scope @ 1..) = (device, entry, address.scope_id()) {
+        let message = format!("scope `%{scope}` of `listen` beside `bind-device`");
+        let without = SocketAddrV6::new(*address.ip(), address.port(), 0, 0);
+        cx.report(
+            Diagnostic::error(entry.place.clone(), message).with_help(format!(
+                "write `\"{without}\"`: the device is the scope of the address"
+            )),
+        );
     }
 }
 

@@ -22,7 +22,7 @@ use crate::value;
 section! {
     /// An address at which time is served.
     #[derive(Clone, Debug, PartialEq)]
-    pub struct ServerConfig = "server" [] then check_access {
+    pub struct ServerConfig = "server" [] then check {
         + place: Place = schema::place, "Start of the section.";
         + settings: toml::Table = schema::settings, "Its keys as the file has them.";
         + entries: Vec<Entry> = schema::entries, "The same, each value with its place.";
@@ -86,8 +86,14 @@ const MAX_WORKERS: usize = 1024;
 const DENYLIST: &str = "server.denylist";
 const ALLOWLIST: &str = "server.allowlist";
 
+fn check(cx: &mut Context, server: ServerConfig) -> ServerConfig {
+    path::check_scope(cx, &server.entries, server.listen, server.device);
+    check_access(cx, &server);
+    server
+}
+
 /// `access` decides about every client, so that lists beside it would have no meaning.
-fn check_access(cx: &mut Context, server: ServerConfig) -> ServerConfig {
+fn check_access(cx: &mut Context, server: &ServerConfig) {
     if server.access.is_some() {
         let entries = server.entries.iter();
         for (list, prefix) in [("denylist", "denylist."), ("allowlist", "allowlist.")] {
@@ -99,7 +105,6 @@ fn check_access(cx: &mut Context, server: ServerConfig) -> ServerConfig {
             }
         }
     }
-    server
 }
 
 /// Keys of the access lists.
