@@ -31,20 +31,16 @@ pub fn has_lost_device(socket: BorrowedFd<'_>, address: ListenAddress) -> bool {
     let is_lost = match bound_device(socket) {
         Ok(name) if name == *device.as_c_bytes() => Ok(false),
         // Renamed, or configured by an alternative name.
-        Ok(name) => name_of(device, address.socket).map(|own| own != name),
+        Ok(name) => name_of(device).map(|own| own != name),
         Err(error) => Err(error),
     };
     is_lost.unwrap_or_else(|error| lacks_device(address, &error))
 }
 
 /// Returns the name under which the kernel reports `device`, which may be an alternative name.
-fn name_of(device: InterfaceName, family: SocketAddr) -> io::Result<[u8; InterfaceName::SIZE]> {
-    let family = if family.is_ipv4() {
-        libc::AF_INET
-    } else {
-        libc::AF_INET6
-    };
-    let socket = syscall::socket(family, libc::SOCK_DGRAM, 0)?;
+fn name_of(device: InterfaceName) -> io::Result<[u8; InterfaceName::SIZE]> {
+    // Every kernel has IPv4; devices do not depend on the family.
+    let socket = syscall::socket(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
     bind_to_device(socket.as_fd(), device)?;
     bound_device(socket.as_fd())
 }
