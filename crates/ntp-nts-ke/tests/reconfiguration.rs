@@ -220,3 +220,68 @@ fn an_endpoint_behind_a_device_is_another_one_than_without_it() {
         exchange_keys(&running, &authority).outcome.is_ok()
     });
 }
+
+/// Runs `work` on a thread where the kernel refuses IPv6 sockets, as it does without IPv6.
+fn without_ipv6<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    use seccompiler::{
+        SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    };
+    let family = u64::try_from(libc::AF_INET6).unwrap();
+    let is_ipv6 = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, family);
+    let rule = SeccompRule::new(vec![is_ipv6.unwrap()]).unwrap();
+    let refuse = SeccompAction::Errno(libc::EAFNOSUPPORT.unsigned_abs());
+    let filter = SeccompFilter::new(
+        [(libc::SYS_socket, vec![rule])].into(),
+        SeccompAction::Allow,
+        refuse,
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: seccompiler::BpfProgram = filter.unwrap().try_into().unwrap();
+    std::thread::scope(|scope| {
+        let confined = scope.spawn(|| {
+            seccompiler::apply_filter(&program).unwrap();
+            work()
+        });
+        confined.join().unwrap()
+    })
+}
+
+#[test]
+fn without_ipv6_in_the_kernel_the_ipv6_wildcard_listens_on_ipv4_also_when_added_later() {
+    let authority = Authority::new();
+    let free = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let at = |ip: &str| EndpointConfig {
+        listen: format!("[{ip}]:{port}").parse().unwrap(),
+        device: InterfaceName::new("lo").ok(),
+        ..endpoint(vec![authority.good()])
+    };
+    let ipv4 = SocketAddr::new([0, 0, 0, 0].into(), port);
+    let expected = [(at("::").listen, Some(ipv4)), (at("::1").listen, None)];
+    let both = || vec![at("::"), at("::1")];
+    let is_served = || {
+        let report = exchange(&request("127.0.0.1", port, &authority.path()));
+        report.outcome.is_ok()
+    };
+
+    let bound = without_ipv6(|| Bound::bind(both())).unwrap();
+    assert_eq!(bound.without_ipv6(), expected);
+    let started = bound.start(Sealer(keyset(), 0), |_| {}, || {});
+    let mut server = started.unwrap();
+    assert!(is_served());
+    // The endpoint is known by its configured address.
+    let problems = without_ipv6(|| server.set_endpoints(prepared(both())));
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(server.without_ipv6(), &expected[1..]);
+    assert!(is_served());
+
+    assert!(server.set_endpoints(Vec::new()).is_empty());
+    until("nothing is served", || !is_served());
+    let problems = without_ipv6(|| server.set_endpoints(prepared(both())));
+    assert!(problems.is_empty(), "{problems:?}");
+    assert_eq!(server.without_ipv6(), expected);
+    let addresses: Vec<_> = server.addresses().map(|it| it.socket).collect();
+    assert_eq!(addresses, [ipv4]);
+    until("the wildcard is served", is_served);
+}

@@ -115,6 +115,19 @@ pub struct ListenAddress {
     pub device: Option<InterfaceName>,
 }
 
+impl ListenAddress {
+    /// Returns the address of a socket that is bound to `device`.
+    ///
+    /// With a device, the scope of a link-local address is left out. The kernel reports the number
+    /// of the device there, which changes when the device is made again.
+    pub fn of_socket(mut socket: SocketAddr, device: Option<InterfaceName>) -> Self {
+        if let (SocketAddr::V6(address), Some(_)) = (&mut socket, device) {
+            address.set_scope_id(0);
+        }
+        Self { socket, device }
+    }
+}
+
 /// No address.
 impl Default for ListenAddress {
     fn default() -> Self {
@@ -188,6 +201,14 @@ mod tests {
             assert_eq!(address.device.is_some(), text.contains("3%"), "{text}");
         }
         assert!("0.0.0.0:123%".parse::<ListenAddress>().is_err());
+    }
+
+    #[test]
+    fn a_device_replaces_the_scope_of_a_bound_socket() {
+        let socket = "[fe80::1%2]:123".parse().unwrap();
+        let name = |device| ListenAddress::of_socket(socket, device).to_string();
+        assert_eq!(name(InterfaceName::new("eth0").ok()), "[fe80::1]:123%eth0");
+        assert_eq!(name(None), "[fe80::1%2]:123");
     }
 
     #[test]

@@ -111,8 +111,8 @@ impl KeServer {
         let server = bound.start(sealer, log, || {
             sandbox::confine_thread(Profile::KeyExchange);
         })?;
-        log_addresses(&server, &[]);
-        log_waiting(&server);
+        log_started(&server, &[]);
+        log_waiting(&server, &[]);
         Ok(Self {
             server,
             place: usize::MAX,
@@ -123,8 +123,12 @@ impl KeServer {
     pub fn reconfigure(&mut self, endpoints: Vec<PreparedEndpoint>) -> Vec<StartError> {
         let before: Vec<_> = self.server.addresses().collect();
         let problems = self.server.set_endpoints(endpoints);
-        log_addresses(&self.server, &before);
-        log_waiting(&self.server);
+        for &(address, instead) in self.server.without_ipv6() {
+            log::emit(&Event::ServerWithoutIpv6 { address, instead });
+        }
+        log_stopped(&self.server, &before);
+        log_started(&self.server, &before);
+        log_waiting(&self.server, &[]);
         problems
     }
 
@@ -190,10 +194,11 @@ impl Pollable for KeServer {
         ended.map_or(Ok(()), |error| Err(Failure::KeyExchange(error)))
     }
 
-    /// Serves the addresses whose device has appeared, and no others behind a device.
+    /// Closes addresses whose device is gone and opens those whose device exists.
     fn after_round(&mut self, _context: &mut Context<'_>) {
+        let waited: Vec<_> = self.server.waiting().collect();
         let lost = self.server.close_lost();
-        if self.server.waiting().next().is_none() {
+        if waited.is_empty() && lost.is_empty() {
             return;
         }
         let before: Vec<_> = self.server.addresses().collect();
@@ -201,28 +206,31 @@ impl Pollable for KeServer {
             let error = problem.to_string();
             log::emit(&Event::ServerFailed { error });
         }
-        log_addresses(&self.server, &before);
-        for address in self.server.waiting().filter(|it| lost.contains(it)) {
-            log::emit(&Event::ServerWaiting { address });
-        }
+        log_stopped(&self.server, &lost);
+        log_started(&self.server, &before);
+        log_waiting(&self.server, &waited);
     }
 }
 
-/// Logs the addresses whose device does not exist.
-fn log_waiting(server: &Server) {
-    for address in server.waiting() {
+/// Logs the addresses that wait for their device now and did not `before`.
+fn log_waiting(server: &Server, before: &[ListenAddress]) {
+    for address in server.waiting().filter(|it| !before.contains(it)) {
         log::emit(&Event::ServerWaiting { address });
     }
 }
 
-/// Logs the addresses that are served now and were not `before`, and the reverse.
-fn log_addresses(server: &Server, before: &[ListenAddress]) {
-    let now: Vec<_> = server.addresses().collect();
+/// Logs the addresses that are served now and were not `before`.
+fn log_started(server: &Server, before: &[ListenAddress]) {
+    for address in server.addresses().filter(|it| !before.contains(it)) {
+        log::emit(&Event::KeServerStarted { address });
+    }
+}
+
+/// Logs the addresses that were served `before`, and now neither are nor wait for their device.
+fn log_stopped(server: &Server, before: &[ListenAddress]) {
+    let now: Vec<_> = server.addresses().chain(server.waiting()).collect();
     for &address in before.iter().filter(|it| !now.contains(it)) {
         log::emit(&Event::KeServerStopped { address });
-    }
-    for &address in now.iter().filter(|it| !before.contains(it)) {
-        log::emit(&Event::KeServerStarted { address });
     }
 }
 

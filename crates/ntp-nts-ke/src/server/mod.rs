@@ -76,13 +76,20 @@ impl EndpointConfig {
         }
     }
 
+    /// The IPv4 wildcard that the wildcard of both families includes.
+    fn ipv4_wildcard(&self) -> Option<ListenAddress> {
+        let is_of_both =
+            self.listen.is_ipv6() && self.listen.ip().is_unspecified() && !self.only_ipv6;
+        is_of_both.then(|| ListenAddress {
+            socket: SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.listen.port())),
+            ..self.address()
+        })
+    }
+
     /// The same with the port that the system chose.
     fn address_of(&self, listener: &TcpListener) -> io::Result<ListenAddress> {
         let socket = listener.local_addr()?;
-        Ok(ListenAddress {
-            socket,
-            ..self.address()
-        })
+        Ok(ListenAddress::of_socket(socket, self.device))
     }
 }
 
@@ -203,13 +210,17 @@ impl PreparedEndpoint {
 /// A listening socket with its configuration and certificates.
 type OpenEndpoint = (EndpointConfig, TcpListener, Certificates);
 
+/// An address that is not served because this kernel has no IPv6, and the wildcard that is served
+/// in its place.
+type WithoutIpv6 = (SocketAddr, Option<SocketAddr>);
+
 /// Listening sockets and certificates of a server that has not been started. There may be none.
 #[derive(Debug, Default)]
 pub struct Bound {
     endpoints: Vec<OpenEndpoint>,
     /// Those whose device does not exist.
     waiting: Vec<PreparedEndpoint>,
-    without_ipv6: Vec<(SocketAddr, Option<SocketAddr>)>,
+    without_ipv6: Vec<WithoutIpv6>,
 }
 
 impl Bound {
@@ -223,12 +234,15 @@ impl Bound {
         let mut bound = Self::default();
         for config in endpoints {
             let others = bound.endpoints.iter().map(|(other, it, _)| (other, it));
-            match PreparedEndpoint::read(config.clone()).open(others) {
-                Ok(Ok(endpoint)) => bound.endpoints.push(endpoint),
+            let address = config.listen;
+            match PreparedEndpoint::read(config).open(others) {
+                Ok(Ok(endpoint)) => {
+                    bound.without_ipv6.extend(substitution(&endpoint));
+                    bound.endpoints.push(endpoint);
+                }
                 Ok(Err(waiting)) => bound.waiting.push(waiting),
-                Err(StartError::Listen(address, error)) if lacks_ipv6(address.socket, &error) => {
-                    bound.without_ipv6.push((address.socket, None));
-                    bound.bind_ipv4_wildcard(config)?;
+                Err(StartError::Listen(_, error)) if lacks_ipv6(address, &error) => {
+                    bound.without_ipv6.push((address, None));
                 }
                 Err(error) => return Err(error),
             }
@@ -236,32 +250,9 @@ impl Bound {
         Ok(bound)
     }
 
-    /// Binds the IPv4 wildcard in place of the one of both families, which this kernel lacks.
-    fn bind_ipv4_wildcard(&mut self, config: EndpointConfig) -> Result<(), StartError> {
-        if config.only_ipv6 || !config.listen.ip().is_unspecified() {
-            return Ok(());
-        }
-        let ipv4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, config.listen.port()));
-        let others = self.endpoints.iter().map(|(other, it, _)| (other, it));
-        let substitute = PreparedEndpoint::read(EndpointConfig {
-            listen: ipv4,
-            ..config.clone()
-        });
-        match substitute.open(others)? {
-            Ok((_, listener, certificates)) => {
-                self.endpoints.push((config, listener, certificates));
-            }
-            Err(waiting) => self.waiting.push(waiting),
-        }
-        if let Some((_, instead)) = self.without_ipv6.last_mut() {
-            *instead = Some(ipv4);
-        }
-        Ok(())
-    }
-
     /// Addresses that are not served because this kernel has no IPv6, each with the wildcard that
     /// is served in its place.
-    pub fn without_ipv6(&self) -> &[(SocketAddr, Option<SocketAddr>)] {
+    pub fn without_ipv6(&self) -> &[WithoutIpv6] {
         &self.without_ipv6
     }
 
@@ -329,6 +320,7 @@ impl Bound {
             in_use,
             endpoints,
             waiting: self.waiting,
+            without_ipv6: Vec::new(),
             exit_reader,
             thread: Some(thread),
         })
@@ -381,6 +373,8 @@ pub struct Server {
     endpoints: Vec<EndpointHandle>,
     /// Those whose device does not exist.
     waiting: Vec<PreparedEndpoint>,
+    /// Those of the last change.
+    without_ipv6: Vec<WithoutIpv6>,
     /// Readable when the thread has ended.
     exit_reader: PipeReader,
     thread: Option<JoinHandle<io::Result<()>>>,
@@ -400,6 +394,7 @@ impl Server {
         let mut errors = Vec::new();
         let mut changes = Vec::new();
         self.waiting.clear();
+        self.without_ipv6.clear();
         let is_wanted = |endpoint: &EndpointHandle| {
             let mut addresses = prepared.iter().map(|wanted| wanted.config.address());
             addresses.any(|address| address == endpoint.config.address())
@@ -418,10 +413,16 @@ impl Server {
                 Some(endpoint) => endpoint.change(wanted).map(Some),
                 None => self.add(wanted),
             };
-            changes.extend(change.unwrap_or_else(|error| {
-                errors.push(error);
-                Some(EndpointChange::Keep(address))
-            }));
+            match change {
+                Ok(change) => changes.extend(change),
+                Err(StartError::Listen(_, error)) if lacks_ipv6(address.socket, &error) => {
+                    self.without_ipv6.push((address.socket, None));
+                }
+                Err(error) => {
+                    errors.push(error);
+                    changes.push(EndpointChange::Keep(address));
+                }
+            }
         }
         // If the thread has ended, the owner learns it from the descriptor.
         let _ = self.commands.send(Command::SetEndpoints(changes));
@@ -430,16 +431,24 @@ impl Server {
 
     /// Opens an endpoint; `None` if it waits for its device.
     fn add(&mut self, wanted: PreparedEndpoint) -> Result<Option<EndpointChange>, StartError> {
-        let (config, listener, certificates) = match wanted.open(self.listeners())? {
+        let endpoint = match wanted.open(self.listeners())? {
             Ok(endpoint) => endpoint,
             Err(waiting) => {
                 self.waiting.push(waiting);
                 return Ok(None);
             }
         };
+        self.without_ipv6.extend(substitution(&endpoint));
+        let (config, listener, certificates) = endpoint;
         self.endpoints
             .push(EndpointHandle::new(&config, &listener).map_err(StartError::System)?);
         Ok(Some(EndpointChange::Add(config, listener, certificates)))
+    }
+
+    /// Addresses of the last [`set_endpoints`](Self::set_endpoints) that are not served because
+    /// this kernel has no IPv6, each with the wildcard that is served in its place.
+    pub fn without_ipv6(&self) -> &[WithoutIpv6] {
+        &self.without_ipv6
     }
 
     /// Endpoints that listen, with their sockets.
@@ -455,15 +464,15 @@ impl Server {
         lost.chain(self.waiting.iter().map(|it| it.config.address()))
     }
 
-    /// Closes the sockets whose device was removed or renamed. Returns their addresses, which wait for
-    /// a device of that name.
+    /// Closes the sockets whose device was removed or renamed. Returns the addresses at which they
+    /// listened; the endpoints wait for a device of that name.
     pub fn close_lost(&mut self) -> Vec<ListenAddress> {
         let mut lost = Vec::new();
         for EndpointHandle { config, listener } in &mut self.endpoints {
             let address = config.address();
             if let Some(listener) = listener.take_if(|it| has_lost_device(it.as_fd(), address)) {
+                lost.extend(config.address_of(&listener));
                 shut_down(&listener);
-                lost.push(address);
             }
         }
         lost
@@ -551,19 +560,40 @@ impl AsFd for Server {
     }
 }
 
-/// Binds an address beside those of `others`; `None` if its device does not exist.
+/// Binds an address beside those of `others`; `None` if it waits for its device. On a kernel without
+/// IPv6, the IPv4 wildcard is bound in place of the one of both families.
 fn listen_beside<'a>(
     config: &EndpointConfig,
     others: impl Iterator<Item = (&'a EndpointConfig, &'a TcpListener)>,
 ) -> Result<Option<TcpListener>, StartError> {
     let address = config.address();
-    let others = others.filter(|(other, _)| overlap(config, other));
-    let beside: Vec<_> = others.map(|(_, listener)| listener).collect();
-    match listen::listen(address, config.only_ipv6, &beside) {
+    let others: Vec<_> = others.collect();
+    let beside = others.iter().filter(|(other, _)| overlap(config, other));
+    let beside: Vec<_> = beside.map(|(_, listener)| *listener).collect();
+    let listen = |address| listen::listen(address, config.only_ipv6, &beside);
+    let listened = match (listen(address), config.ipv4_wildcard()) {
+        (Err(error), Some(ipv4)) if lacks_ipv6(address.socket, &error) => listen(ipv4),
+        (listened, _) => listened,
+    };
+    // The device of another endpoint may have been renamed a moment ago: that endpoint will be
+    // closed, and this one is tried again then.
+    let is_held = |error: &io::Error| {
+        let is_lost = |(other, it): &(&EndpointConfig, &TcpListener)| {
+            has_lost_device(it.as_fd(), other.address())
+        };
+        error.kind() == io::ErrorKind::AddrInUse && others.iter().any(is_lost)
+    };
+    match listened {
         Ok(listener) => Ok(Some(listener)),
-        Err(error) if lacks_device(address, &error) => Ok(None),
+        Err(error) if lacks_device(address, &error) || is_held(&error) => Ok(None),
         Err(error) => Err(StartError::Listen(address, error)),
     }
+}
+
+/// The IPv4 wildcard that listens in place of the one of both families, if it does.
+fn substitution((config, listener, _): &OpenEndpoint) -> Option<WithoutIpv6> {
+    let served = listener.local_addr().ok()?;
+    (served.is_ipv4() != config.listen.is_ipv4()).then_some((config.listen, Some(served)))
 }
 
 /// Ends the thread's accepting of connections.
