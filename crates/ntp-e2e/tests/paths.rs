@@ -14,6 +14,7 @@ use ntp_e2e::netns::{Host, Network};
 use ntp_e2e::observation::{Observation, Source};
 use ntp_e2e::process::Process;
 use ntp_e2e::{peers, scenario, wait};
+use rustix::process::Signal;
 
 /// Timeout of every wait; exceeded only on an overloaded machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
             scenario!(a_missing_device_is_reported_and_used_when_it_appears),
             scenario!(time_and_keys_are_served_behind_each_device_and_behind_one_that_appears_late),
             scenario!(a_device_that_is_made_again_is_used_again),
+            scenario!(devices_that_swap_their_names_are_both_served),
+            scenario!(an_address_whose_device_another_one_has_now_is_reported_as_stopped),
         ],
     )
 }
@@ -343,4 +346,144 @@ fn a_device_that_is_made_again_is_used_again() {
         assert!(rebinding.count(("server_waiting", address)) <= 4);
     }
     assert_eq!(rebinding.daemon.stop().code(), Some(0));
+}
+
+/// A host that serves time and keys at the same addresses behind two devices, `eth1` and `eth2`,
+/// which also has the alternative name `uplink`.
+struct TwoDevices {
+    arrangement: Arrangement,
+    /// Its certificates are deleted with it.
+    _authority: Authority,
+    setup: Setup,
+    daemon: Daemon,
+    /// What is served, each by the event of its start and the address.
+    served: Vec<(&'static str, String)>,
+}
+
+impl TwoDevices {
+    /// Address behind each device, and the event that reports it.
+    const LISTEN: [(&str, &str); 3] = [
+        ("server_started", "0.0.0.0:123"),
+        // The device is its scope.
+        ("server_started", "[fe80::77]:1123"),
+        ("ke_server_started", "0.0.0.0:4460"),
+    ];
+
+    /// Serves behind the devices of these names.
+    fn new(names: [&str; 2]) -> Self {
+        let arrangement = Arrangement::new();
+        let host = &arrangement.client;
+        arrangement.networks[1].attach(host, "eth2", Ipv4Addr::new(10, 78, 0, 9));
+        host.ip("link property add dev eth2 altname uplink");
+        let authority = Authority::new();
+        let certificate = authority.issue("server", &[SECOND.to_string()]);
+        let mut setup = Setup::new(1)
+            .unsteered()
+            .synchronization("local-stratum = 1");
+        let mut served = Vec::new();
+        for name in names {
+            let bind = format!("bind-device = \"{name}\"");
+            for (event, listen) in Self::LISTEN {
+                setup = setup.with(&match event {
+                    "server_started" => format!("[[server]]\nlisten = \"{listen}\"\n{bind}"),
+                    _ => certificate.ke_server_section(listen, &bind),
+                });
+                served.push((event, format!("{listen}%{name}")));
+            }
+        }
+        let daemon = setup.start(Some(host));
+        let devices = Self {
+            arrangement,
+            _authority: authority,
+            setup,
+            daemon,
+            served,
+        };
+        devices.wait_for_all(1);
+        devices
+    }
+
+    /// Waits until each address has been served `count` times.
+    fn wait_for_all(&self, count: usize) {
+        for (event, address) in &self.served {
+            let what = format!("{event} of {address}, number {count}");
+            wait::until(LIMIT, &what, || {
+                let events = self.daemon.process.events(event);
+                let at_address = events.iter().filter(|it| it.field("address") == *address);
+                (at_address.count() >= count).then_some(())
+            });
+        }
+    }
+
+    /// Applies changes of the devices.
+    fn ip(&self, changes: &[&str]) {
+        let host = &self.arrangement.client;
+        changes.iter().for_each(|change| host.ip(change));
+    }
+
+    /// Applies changes that the daemon sees all at once.
+    fn ip_at_once(&mut self, changes: &[&str]) {
+        self.daemon.process.signal(Signal::STOP);
+        self.ip(changes);
+        self.daemon.process.signal(Signal::CONT);
+    }
+
+    fn assert_no_event(&self, names: &[&str]) {
+        for name in names {
+            let events = self.daemon.process.events(name);
+            assert!(events.is_empty(), "{events:?}");
+        }
+    }
+}
+
+/// Swaps the names of `eth1` and `eth2`.
+const SWAP: [&str; 7] = [
+    "link set eth1 down",
+    "link set eth2 down",
+    "link set eth1 name other",
+    "link set eth2 name eth1",
+    "link set other name eth2",
+    "link set eth1 up",
+    "link set eth2 up",
+];
+
+fn devices_that_swap_their_names_are_both_served() {
+    let mut devices = TwoDevices::new(["eth1", "eth2"]);
+    devices.ip_at_once(&SWAP);
+    devices.wait_for_all(2);
+    devices.assert_no_event(&["server_failed", "server_waiting", "ke_server_stopped"]);
+
+    // Any part of the changes.
+    devices.ip(&SWAP);
+    wait::until(LIMIT, "all addresses", || {
+        let (_, text) = devices.setup.ntp_ctl(&["servers"]);
+        let is_listed = |(_, address): &(&str, String)| text.contains(address);
+        let all = devices.served.iter().all(is_listed);
+        (all && !text.contains("not served")).then_some(())
+    });
+    devices.assert_no_event(&["server_failed", "ke_server_stopped"]);
+    assert_eq!(devices.daemon.stop().code(), Some(0));
+}
+
+fn an_address_whose_device_another_one_has_now_is_reported_as_stopped() {
+    let mut devices = TwoDevices::new(["eth1", "uplink"]);
+    devices.ip_at_once(&[
+        "link property del dev eth2 altname uplink",
+        "link property add dev eth1 altname uplink",
+    ]);
+    for (event, listen) in TwoDevices::LISTEN {
+        let address = format!("{listen}%uplink");
+        let stopped = event.replace("started", "stopped");
+        let process = &devices.daemon.process;
+        process.wait_for_event(LIMIT, &stopped, &[("address", &address)]);
+        let failures = process.events("server_failed");
+        let names_it = |it: &LogEvent| it.field("error").contains(&address);
+        assert!(failures.iter().any(names_it), "{failures:?}");
+    }
+    devices.assert_no_event(&["server_waiting"]);
+    let (_, text) = devices.setup.ntp_ctl(&["servers"]);
+    for (_, address) in &devices.served {
+        assert_eq!(text.contains(address), address.ends_with("eth1"), "{text}");
+    }
+    assert_eq!(devices.daemon.stop().code(), Some(0));
 }

@@ -17,6 +17,8 @@
 //! An address whose device does not exist waits for it: interfaces of VPNs and VRFs appear late, and
 //! an address that does not exist yet ends nothing either (see [`ntp_udp::ServerSocket`]). A device that is
 //! removed or renamed later makes its address wait in the same way (see [`ntp_udp::has_lost_device`]).
+//! So does an address that cannot be bound because another one still holds the port on a device
+//! that was renamed: the next round of the daemon closes that one.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -115,7 +117,11 @@ impl Bound {
                     groups.push((index, sockets));
                 }
                 Ok(None) => {}
-                Err(error) if lacks_device(site.address, &error) => waiting.push(index),
+                Err(error)
+                    if lacks_device(site.address, &error) || is_held_by_lost(existing, &error) =>
+                {
+                    waiting.push(index);
+                }
                 Err(error) => return Err(ServeError::Bind(site.address, error)),
             }
         }
@@ -158,6 +164,12 @@ impl Bound {
     }
 }
 
+/// Whether the address may be in use by an endpoint that will be closed, because its device was
+/// renamed a moment ago.
+fn is_held_by_lost(existing: &[Endpoint], error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse && existing.iter().any(Endpoint::has_lost_device)
+}
+
 type Group = (Vec<ServerSocket>, Vec<Shortcoming>);
 
 /// Binds the sockets of one address; `None` if the kernel lacks its family.
@@ -177,8 +189,13 @@ fn bind_group(listener: &Listener, beside: &[BorrowedFd<'_>]) -> io::Result<Opti
             let site = Site::of(listener);
             let wildcard = address.ip().is_unspecified() && !site.only_ipv6;
             let instead = wildcard.then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into());
-            log::emit(&Event::ServerWithoutIpv6 { address, instead });
-            instead.map(bind).transpose()
+            let group = instead.map(bind).transpose();
+            // An address that waits is tried in each round; reported when it is served.
+            let waits = |error| lacks_device(listener.address, error);
+            if !group.as_ref().is_err_and(waits) {
+                log::emit(&Event::ServerWithoutIpv6 { address, instead });
+            }
+            group
         }
         Err(error) => Err(error),
     }

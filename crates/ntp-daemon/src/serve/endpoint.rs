@@ -71,10 +71,8 @@ impl Endpoint {
         context: &mut WorkerContext<'_>,
     ) -> Result<Self, ServeError> {
         let bound = sockets.first().and_then(|socket| socket.local_addr().ok());
-        let address = ListenAddress {
-            socket: bound.unwrap_or(listener.address.socket),
-            ..listener.address
-        };
+        let bound = bound.unwrap_or(listener.address.socket);
+        let address = ListenAddress::of_socket(bound, listener.address.device);
         let policy = Arc::new(listener.policy.clone());
         let view = ServerView {
             claim: context.claim,

@@ -165,25 +165,35 @@ impl Servers {
         self.waiting.iter().map(|listener| listener.address)
     }
 
-    /// Serves those of the waiting addresses whose device has appeared, and moves those to the device
-    /// of their name whose device was removed or renamed. Called in every round: a change of an
-    /// interface begins one, an attempt costs three system calls, and a check one.
+    /// Stops the addresses whose device was removed or renamed. Serves these and the waiting ones
+    /// if their device exists.
+    ///
+    /// Called in every round, because a change of an interface begins one. A check of an address
+    /// that is served costs one system call, an attempt to bind one that waits three.
     fn follow_devices(&mut self, driver: &mut Driver) {
         let waiting = core::mem::take(&mut self.waiting);
+        // All are closed before the first is bound: if two devices have swapped their names, each
+        // address needs the port of the other one.
+        let lost = self.stop_lost().into_iter().map(|it| (it, false));
+        let waiting = waiting.into_iter().map(|it| (it, true));
+        let mut unserved: Vec<_> = lost.chain(waiting).collect();
+        unserved.sort_by_key(|(listener, _)| Site::of(listener).rank());
+        for (listener, waited) in unserved {
+            self.open_again(listener, waited, driver);
+        }
+    }
+
+    /// Stops the addresses whose device was removed or renamed, and returns them.
+    fn stop_lost(&mut self) -> Vec<Listener> {
         let lost = self.endpoints.extract_if(.., |it| it.has_lost_device());
         let lost: Vec<_> = lost.collect();
-        for mut endpoint in lost {
+        let stop = |mut endpoint: Endpoint| {
             if let Err(problem) = endpoint.stop() {
                 log_failure(&problem);
             }
-            let listener = endpoint.listener();
-            // Closes its sockets, which might be in the way of the new ones.
-            drop(endpoint);
-            self.open_again(listener, false, driver);
-        }
-        for listener in waiting {
-            self.open_again(listener, true, driver);
-        }
+            endpoint.listener()
+        };
+        lost.into_iter().map(stop).collect()
     }
 
     /// Serves an address if its device exists, else lets it wait, which is logged unless it
@@ -204,6 +214,9 @@ impl Servers {
         });
         if let Err(problem) = opened {
             log_failure(&problem);
+            if !waited {
+                log::emit(&Event::ServerStopped { address });
+            }
         }
     }
 
