@@ -17,7 +17,7 @@ pub(crate) const TIMED_OUT: u8 = 124;
 pub(crate) const NOT_SYNCHRONIZED: u8 = 75;
 /// `trial`: the daemons contradict each other. After the codes of `nts check`.
 pub(crate) const CONTRADICTION: u8 = 17;
-/// `validate`: the daemon starts, but the settings contradict each other.
+/// `validate`: the daemon starts, but the configuration will not work as intended.
 pub(crate) const INCONSISTENT: u8 = 18;
 /// EX_CONFIG of `sysexits.h`.
 pub(crate) const CONFIG: u8 = 78;

@@ -9,8 +9,8 @@ use super::Severity;
 /// What precedes the messages of a log.
 ///
 /// Time and level have the layout of upstream: UTC with microseconds, and the level in five columns.
-/// The journal of systemd has times and levels of its own: it is told the level as in sd-daemon(3),
-/// so that `journalctl -p warning` works.
+/// The journal of systemd stores time and level of each line itself. It takes the level from a prefix
+/// as in sd-daemon(3), so that `journalctl -p warning` works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineStart {
     /// Time and level.
